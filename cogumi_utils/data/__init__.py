@@ -1,0 +1,1 @@
+"""Where `Example` rows come from and how clean they are."""

@@ -1,0 +1,79 @@
+"""SQLite through `apsw`, set up so that what was committed is on disk: WAL, synchronous FULL."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cogumi_utils.errors import CogumiError
+
+if TYPE_CHECKING:
+    import apsw
+
+BUSY_MILLISECONDS = 60_000  # another process may be writing; give up only when it hangs
+
+
+class Database:
+    """A database file whose `schema` (`CREATE ... IF NOT EXISTS` statements) exists after the first use."""
+
+    def __init__(self, path: Path, schema: str):
+        self.path, self._schema = Path(path), schema
+        self._here = threading.local()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.path)!r})"
+
+    @property
+    def connection(self) -> apsw.Connection:
+        """This thread's connection, opened at first use; a forked process opens its own."""
+        if getattr(self._here, "pid", None) != os.getpid():
+            self._here.connection, self._here.pid = self._open(), os.getpid()
+        return self._here.connection
+
+    @contextmanager
+    def writing(self) -> Iterator[apsw.Connection]:
+        """One transaction that holds the write lock from its first statement; rolled back on any error."""
+        import apsw
+
+        connection = self.connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
+            connection.execute("COMMIT")
+        except (apsw.FullError, apsw.IOError, apsw.ReadOnlyError) as error:
+            raise self._unusable("a disk that can be written to, with space left", error) from None
+        finally:
+            if connection.in_transaction:  # SQLite itself has rolled back after some errors
+                connection.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Close this thread's connection; the next use opens another."""
+        if getattr(self._here, "pid", None) == os.getpid():
+            self._here.connection.close()
+        self._here.pid = None
+
+    def _open(self) -> apsw.Connection:
+        import apsw
+
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            connection = apsw.Connection(str(self.path))
+            connection.set_busy_timeout(BUSY_MILLISECONDS)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(self._schema)
+        except (apsw.NotADBError, apsw.CorruptError, apsw.CantOpenError) as error:
+            raise self._unusable("a SQLite database, or no file yet", error) from None
+        return connection
+
+    def _unusable(self, expected: str, error: Exception) -> CogumiError:
+        return CogumiError(
+            expected=f"{expected}, at {self.path}",
+            found=str(error),
+            why="money that was spent and answers that were paid for are recorded there",
+            fix="free the disk or restore the file from a copy; move the file away only to begin with an empty one",
+        )

@@ -1,0 +1,1 @@
+"""Verdicts with intervals: grading, the sandbox, the claims ledger."""
