@@ -116,10 +116,10 @@ def changed_source(name: str, entry: dict[str, Any]) -> str:
     """Whether COGUMI_DATA holds another version of a set that was read from there; "" where nothing can be said."""
     if entry.get("origin") != "local" or data_dir() is None:
         return ""
-    from cogumi_utils.data import _local
+    from cogumi_utils.data import _local, sources
 
     try:
-        same = _local.find(name).sha256 == entry["sha256"]
+        same = _local.find(sources.find(name).name).sha256 == entry["sha256"]
     except _local.Missing as missing:
         return str(missing)
     return "" if same else f"the data set {name} changed in COGUMI_DATA"

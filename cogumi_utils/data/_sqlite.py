@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random
+
 from cogumi_utils.errors import CogumiError
 
 if TYPE_CHECKING:
@@ -63,7 +65,9 @@ class Database:
         try:
             connection = apsw.Connection(str(self.path))
             connection.set_busy_timeout(BUSY_MILLISECONDS)
-            connection.execute("PRAGMA journal_mode = WAL")
+            for attempt in _while_busy():
+                with attempt:
+                    connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(self._schema)
         except (apsw.NotADBError, apsw.CorruptError, apsw.CantOpenError) as error:
@@ -77,3 +81,15 @@ class Database:
             why="money that was spent and answers that were paid for are recorded there",
             fix="free the disk or restore the file from a copy; move the file away only to begin with an empty one",
         )
+
+
+def _while_busy() -> Retrying:
+    """Tries again while another connection turns the same new file to WAL: SQLite answers BUSY there without waiting."""
+    import apsw
+
+    return Retrying(
+        retry=retry_if_exception_type(apsw.BusyError),
+        wait=wait_random(0.001, 0.01),
+        stop=stop_after_delay(BUSY_MILLISECONDS / 1000),
+        reraise=True,
+    )

@@ -36,9 +36,7 @@ def record_raw(run: Run, tasks: Sequence[Example], names: Sequence[str]) -> None
 
 def record_public(run: Run, names: Sequence[str]) -> None:
     for name in dict.fromkeys(names):
-        known = sources.raw_reference(name)
-        facts = {key: known[key] for key in ("sha256", "rows", "licence", "origin")}
-        run.raw(name, **facts)
+        run.raw(**sources.raw_reference(name))
 
 
 def distinct(examples: Sequence[Example], threshold: float) -> list[Example]:

@@ -120,15 +120,15 @@ def load_examples(name: str, *, purpose: Purpose, split: str | None = None, limi
 
 
 def raw_reference(name: str) -> dict[str, Any]:
-    """What the lineage records of a set: hub_id, licence, rows, origin (`hub` or `local`), sha256.
+    """What the lineage records of a set: name (its hub id if it has one), licence, rows, origin (`hub`, `local`), sha256.
 
     sha256: of the pinned files' digests for `local`, of the rows as canonical JSON for `hub`.
     """
     source = find(name)
     rows, origin = _read(source)
     sha256 = _local.find(source.name).sha256 if origin == "local" else _hub.digest(rows)
-    kept = {"hub_id": source.hub_id, "licence": source.licence}
-    return {"name": source.name, **kept, "rows": len(rows), "origin": origin, "sha256": sha256}
+    name = source.hub_id or source.name
+    return {"name": name, "licence": source.licence, "rows": len(rows), "origin": origin, "sha256": sha256}
 
 
 def require_reachable(names: Iterable[str]) -> dict[str, str]:

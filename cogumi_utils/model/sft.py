@@ -150,9 +150,11 @@ def save_adapter(adapted: PeftModel, folder: Path, base: str) -> Path:
     """Adapter weights and configuration that name `base` as stages do, and no folder of this machine.
 
     The embeddings are left out by name: PEFT would look `base` up on the hub to see whether they changed.
+    The adapted modules are sorted: PEFT keeps a set, and equal adapters must be equal files.
     """
     for settings in adapted.peft_config.values():
         settings.base_model_name_or_path = base
+        settings.target_modules = sorted(settings.target_modules)
     adapted.save_pretrained(folder, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's template of a model card, with nothing filled in
     return folder

@@ -403,12 +403,9 @@ def test_sets_without_a_chat_form_load_as_rows_and_say_why_not_as_examples(folde
 def test_the_reference_of_a_set_changes_with_any_of_its_files(folder):
     add_gsm8k(folder)
     before = sources.raw_reference("gsm8k")
-    assert (before["origin"], before["rows"], before["licence"], before["hub_id"]) == (
-        "local",
-        5,
-        "MIT",
-        "openai/gsm8k",
-    )
+    assert before == {
+        "name": "openai/gsm8k", "licence": "MIT", "rows": 5, "origin": "local", "sha256": before["sha256"]
+    }  # fmt: skip
     write_manifest(folder, [])
     add_gsm8k(folder, test=3)
     assert sources.raw_reference("gsm8k")["sha256"] != before["sha256"]

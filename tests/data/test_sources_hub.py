@@ -47,7 +47,7 @@ def test_the_hub_is_read_first_and_its_cache_when_offline(tmp_path):
         rows, reference = run(LOOK, tmp_path, HF_ENDPOINT=address)
     assert [(row["question"], row["_split"], row["_licence"]) for row in rows] == [("1 + 1?", "train", "MIT")]
     assert reference["origin"] == "hub" and reference["rows"] == 2 and len(reference["sha256"]) == 64
-    assert reference["licence"] == "MIT" and reference["hub_id"] == "openai/gsm8k"
+    assert reference["licence"] == "MIT" and reference["name"] == "openai/gsm8k"
     again = run(LOOK, tmp_path, HF_ENDPOINT=address, HF_HUB_OFFLINE="1")  # the hub is gone; its cache is not
     assert again == [rows, reference]
 

@@ -122,6 +122,19 @@ def test_eight_threads_racing_for_the_last_cents_never_pass_the_limit(tmp_path):
     assert ledger.totals()["open_usd"] == 1.00  # nothing was lost in the race either
 
 
+def test_a_new_file_is_opened_by_many_threads_at_once(tmp_path):
+    start = threading.Barrier(8)
+
+    def first_use(ledger: Ledger) -> int:
+        start.wait()
+        return ledger.reserve("r", "m", CENT)
+
+    with ThreadPoolExecutor(8) as pool:
+        for i in range(60):  # one file meets the race now and then only
+            ledger = Ledger(tmp_path / f"{i}.sqlite", 1.00)
+            assert len(set(pool.map(first_use, [ledger] * 8))) == 8
+
+
 RACER = """
 import sys
 from pathlib import Path

@@ -187,10 +187,10 @@ def test_a_pinned_set_that_changed_makes_its_readers_stale(tmp_path, monkeypatch
     monkeypatch.setenv("COGUMI_DATA", str(tmp_path))
     data("1" * 64)
     entry = {"origin": "local", "sha256": combine({"gsm8k/test.jsonl": "1" * 64})}
-    manifest = {"inputs": {"raw:gsm8k": entry}, "created": ""}
+    manifest = {"inputs": {"raw:openai/gsm8k": entry}, "created": ""}
     assert changed_inputs(manifest, []) == ""
     data("2" * 64)
-    assert changed_inputs(manifest, []) == "the data set gsm8k changed in COGUMI_DATA"
-    assert changed_inputs({"inputs": {"raw:gsm8k": {**entry, "origin": "hub"}}, "created": ""}, []) == ""
+    assert changed_inputs(manifest, []) == "the data set openai/gsm8k changed in COGUMI_DATA"
+    assert changed_inputs({"inputs": {"raw:openai/gsm8k": {**entry, "origin": "hub"}}, "created": ""}, []) == ""
     monkeypatch.delenv("COGUMI_DATA")
     assert changed_inputs(manifest, []) == ""
