@@ -84,7 +84,7 @@ class Database:
 
 
 def _while_busy() -> Retrying:
-    """Tries again while another connection turns the same new file to WAL: SQLite answers BUSY there without waiting."""
+    """Tries again while another connection turns the new file to WAL: SQLite answers BUSY there without waiting."""
     import apsw
 
     return Retrying(

@@ -127,9 +127,7 @@ def agreement_table(found: Mapping[str, Agreement]) -> pd.DataFrame:
 
 def intervals(found: Mapping[str, Agreement]) -> dict[str, Interval]:
     """{"filter, precision": Interval, ...} of those that could be measured."""
-    sides = {
-        f"{name}, {side}": getattr(pair, side) for name, pair in found.items() for side in ("precision", "recall")
-    }
+    sides = {f"{name}, {side}": getattr(pair, side) for name, pair in found.items() for side in ("precision", "recall")}
     return {name: share for name, share in sides.items() if share}
 
 

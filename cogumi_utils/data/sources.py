@@ -120,7 +120,7 @@ def load_examples(name: str, *, purpose: Purpose, split: str | None = None, limi
 
 
 def raw_reference(name: str) -> dict[str, Any]:
-    """What the lineage records of a set: name (its hub id if it has one), licence, rows, origin (`hub`, `local`), sha256.
+    """What the lineage records of a set: name (its hub id where known), licence, rows, origin (`hub`, `local`), sha256.
 
     sha256: of the pinned files' digests for `local`, of the rows as canonical JSON for `hub`.
     """

@@ -8,7 +8,7 @@ import json
 import pandas as pd
 import pytest
 
-from cogumi_utils.data import cleaning, skills
+from cogumi_utils.data import cleaning, skills, sources
 from cogumi_utils.data.dedup import deduplicate_examples
 from cogumi_utils.data.planting import Planted
 from cogumi_utils.data.quality import judge_rows
@@ -95,9 +95,10 @@ def public_set(tmp_path, monkeypatch) -> str:
 def test_raw_sources_are_recorded_by_digest(public_set):
     run, tasks = Noted(), skills.mixed(skills.trained_skills(), 1, split="train", seed=1)
     cleaning.record_raw(run, tasks, [public_set, public_set])
-    assert list(run.entries) == [skills.SOURCE, public_set]
+    hub_id = sources.find(public_set).hub_id
+    assert list(run.entries) == [skills.SOURCE, hub_id] and hub_id != public_set
     assert run.entries[skills.SOURCE]["rows"] == len(tasks) and run.entries[skills.SOURCE]["licence"] == skills.LICENCE
-    recorded = run.entries[public_set]
+    recorded = run.entries[hub_id]
     assert recorded["rows"] == 2 and recorded["licence"] and recorded["origin"] == "local"
     assert len(recorded["sha256"]) == 64
     again, other = Noted(), Noted()
