@@ -1,7 +1,7 @@
-"""Teachers that write new tasks to commission: one Protocol, and the oracle that makes them by program.
+"""Who writes new tasks to commission: one Protocol, the oracle that makes them by program, and any other teacher.
 
 Whatever an author writes goes through `teachers.verified`, which keeps the tasks whose answer their verifier finds
-right and counts the rest. `endpoint_author` writes through any other teacher.
+right and counts the rest.
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ from random import Random
 from typing import Protocol
 
 from cogumi_utils.data import skills
-from cogumi_utils.data.commission import Commission
+from cogumi_utils.data._drafts import Written, read, second_request, with_second
+from cogumi_utils.data.commission import MOST_PARENTS, Commission, check_per_call, evenly, not_again, plain
 from cogumi_utils.data.oracle import CHARACTERS_PER_TOKEN, OracleTeacher, OracleTier
 from cogumi_utils.data.skills.base import Skill
 from cogumi_utils.data.spending import PICO
-from cogumi_utils.data.teachers import Grade, TeacherAnswer, TeacherRequest, graded
+from cogumi_utils.data.teachers import Grade, Teacher, TeacherAnswer, TeacherRequest, graded
 from cogumi_utils.errors import CogumiError
 from cogumi_utils.schema import Example
 
-MOST_PARENTS = 3  # ids of failed tasks that a new one names as those it was written after
+SHOWN = 6  # failed tasks in one prompt
+ROUNDS = 2  # of prompts: in the second, only what the first did not bring is asked for
 
 
 class Author(Protocol):
@@ -37,17 +39,6 @@ class Author(Protocol):
     name: str
 
     def write(self, commissions: Sequence[Commission], *, taken: Collection[str] = ()) -> list[TeacherAnswer]: ...
-
-
-def plain(question: str) -> str:
-    """A question as it is compared: without case and the amount of white space."""
-    return " ".join(question.split()).casefold()
-
-
-def not_again(commissions: Sequence[Commission], taken: Collection[str]) -> set[str]:
-    """All questions, `plain`, that no author may write: those taken, and the failed tasks themselves."""
-    failed = (mistake.example.prompt[-1]["content"] for order in commissions for mistake in order.mistakes)
-    return {plain(question) for question in (*taken, *failed)}
 
 
 def reasons(answers: Sequence[TeacherAnswer]) -> dict[str, int]:
@@ -131,6 +122,83 @@ class OracleAuthor:
         return replace(answer, tokens_in=tokens_in, tokens_out=tokens_out, cost_usd=cost_usd)
 
 
+class EndpointAuthor:
+    """Writes tasks through any teacher, and has it answer each of them a second time, alone.
+
+    The second answer makes the verifier, of the shown tasks' kind, so that `verified` keeps a task only if the two
+    agree; where no verifier of that kind can be made so (constraints, an answer without a number), it is `none`. A task
+    that is empty, repeated, taken, beyond the number asked for, or of a held-out split comes back with that as `error`.
+    Every answer bears its share of the call that it was written in, and the price of its second answer: the sum is what
+    was paid. per_call: tasks asked for in one prompt. max_tokens: of its reply. answer_tokens: of a second answer.
+    temperature: None leaves it to the endpoint.
+    """
+
+    def __init__(
+        self, teacher: Teacher, *, per_call: int = 10, max_tokens: int = 2000, answer_tokens: int = 800,
+        temperature: float | None = None,
+    ):  # fmt: skip
+        check_per_call(per_call)
+        self.teacher, self.per_call, self.name = teacher, per_call, teacher.name
+        self._first = {"max_tokens": max_tokens, "temperature": temperature}
+        self._second = {"max_tokens": answer_tokens, "temperature": temperature}
+
+    def __repr__(self) -> str:
+        return f"EndpointAuthor({self.teacher!r}, per_call={self.per_call})"
+
+    def write(self, commissions: Sequence[Commission], *, taken: Collection[str] = ()) -> list[TeacherAnswer]:
+        """Raises what the teacher raises (SpendingLimitReached, EndpointRefused), its `answers` holding the tasks whose
+        second answer is there. The same call again, for example under a higher limit, goes on where it ended: a teacher
+        with a cache pays for no answer twice.
+        """
+        orders = [order for commission in commissions for order in commission.by_kind()]
+        try:
+            written = self._written(orders, not_again(commissions, taken))
+        except CogumiError as ended:
+            ended.answers = []
+            raise
+        return self._checked(written)
+
+    def _written(self, orders: list[Commission], used: set[str]) -> list[Written]:
+        """All that was written, usable or with an error; a second round makes up for what was not usable."""
+        written: list[list[Written]] = [[] for _ in orders]
+        calls, new = [0] * len(orders), set()
+        for _ in range(ROUNDS):
+            asked: list[tuple[int, Commission, int]] = []
+            for i, order in enumerate(orders):
+                missing = order.n - sum(not task.answer.error for task in written[i])
+                sizes = evenly(missing, -(-missing // self.per_call))
+                asked += [(i, replace(order, n=n), calls[i] + call) for call, n in enumerate(sizes)]
+                calls[i] += len(sizes)
+            replies = self.teacher.answer([self._request(order, call) for _, order, call in asked])
+            for (i, order, call), reply in zip(asked, replies, strict=True):
+                written[i] += read(reply, order, order.showing(SHOWN, call * SHOWN), used, new)
+        return [task for tasks in written for task in tasks]
+
+    def _request(self, order: Commission, call: int) -> TeacherRequest:
+        """Each call shows other mistakes and is a draw of its own, also where there are few to show."""
+        return TeacherRequest(order.messages(order.n, SHOWN, start=call * SHOWN), sample=call, **self._first)
+
+    def _checked(self, written: list[Written]) -> list[TeacherAnswer]:
+        """The answers in their order, each with its verifier; the second answers are asked for in one batch."""
+        asked = [i for i, task in enumerate(written) if task.can_be_checked]
+        seconds, ended = self._seconds([second_request(written[i], **self._second) for i in asked])
+        answers = {i: task.answer for i, task in enumerate(written)}
+        for i, second in zip(asked, seconds, strict=False):
+            answers[i] = with_second(written[i], second)
+        if ended is not None:
+            there = {i for i, second in zip(asked, seconds, strict=False) if not second.error}
+            ended.answers = [answer for i, answer in answers.items() if i in there or i not in asked]
+            raise ended
+        return list(answers.values())
+
+    def _seconds(self, requests: list[TeacherRequest]) -> tuple[list[TeacherAnswer], CogumiError | None]:
+        """What was answered, and the error that ended the batch, if one did."""
+        try:
+            return self.teacher.answer(requests), None
+        except CogumiError as ended:
+            return getattr(ended, "answers", []), ended
+
+
 def _made_by_program(commission: Commission) -> Commission:
     """The commission with the mistakes alone whose kind the oracle can make."""
     known = generators()
@@ -144,21 +212,6 @@ def _made_by_program(commission: Commission) -> Commission:
         why="the oracle makes its tasks by program and can imitate no others",
         fix="have an EndpointAuthor write tasks of such patterns",
     )
-
-
-def evenly(total: int, parts: int) -> list[int]:
-    """`total` as `parts` whole numbers that differ by one at most."""
-    return [(i + 1) * total // parts - i * total // parts for i in range(parts)]
-
-
-def check_per_call(per_call: int) -> None:
-    if not isinstance(per_call, int) or per_call < 1:
-        raise CogumiError(
-            expected="per_call, a whole number of 1 or more",
-            found=f"per_call = {per_call!r}",
-            why="it is the number of tasks that one prompt asks for",
-            fix="set per_call to 10 or 20",
-        )
 
 
 def _tokens(text: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from cogumi_utils.errors import CogumiError
@@ -11,6 +11,7 @@ from cogumi_utils.judge.grade import prompt_text
 from cogumi_utils.schema import Example
 
 MOST_CHARACTERS = 600  # of a student's wrong answer or its reason: a student that babbles must not fill the prompt
+MOST_PARENTS = 3  # ids of failed tasks that a new one names as those it was written after
 _SYSTEM = (
     "You write training tasks for a small language model. Reply with nothing but a JSON list of objects, "
     '[{"question": "...", "answer": "..."}, ...].'
@@ -117,6 +118,32 @@ def apportioned(n: int, weights: Sequence[int]) -> list[int]:
     for i in order[: n - sum(whole)]:
         whole[i] += 1
     return whole
+
+
+def evenly(total: int, parts: int) -> list[int]:
+    """`total` as `parts` whole numbers that differ by one at most."""
+    return [(i + 1) * total // parts - i * total // parts for i in range(parts)]
+
+
+def plain(question: str) -> str:
+    """A question as it is compared: without case and the amount of white space."""
+    return " ".join(question.split()).casefold()
+
+
+def not_again(commissions: Sequence[Commission], taken: Collection[str]) -> set[str]:
+    """All questions, `plain`, that no author may write: those taken, and the failed tasks themselves."""
+    failed = (mistake.example.prompt[-1]["content"] for order in commissions for mistake in order.mistakes)
+    return {plain(question) for question in (*taken, *failed)}
+
+
+def check_per_call(per_call: int) -> None:
+    if not isinstance(per_call, int) or per_call < 1:
+        raise CogumiError(
+            expected="per_call, a whole number of 1 or more",
+            found=f"per_call = {per_call!r}",
+            why="it is the number of tasks that one prompt asks for",
+            fix="set per_call to 10 or 20",
+        )
 
 
 def _clipped(text: str) -> str:

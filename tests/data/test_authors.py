@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from cogumi_utils.data import skills
-from cogumi_utils.data.authors import OracleAuthor, evenly, generators, plain, reasons
-from cogumi_utils.data.commission import Commission, Mistake
+from cogumi_utils.data.authors import OracleAuthor, generators, reasons
+from cogumi_utils.data.commission import Commission, Mistake, plain
 from cogumi_utils.data.oracle import OracleTier
 from cogumi_utils.data.spending import Price
 from cogumi_utils.data.teachers import TeacherAnswer, graded, verified
@@ -130,12 +130,6 @@ def test_kinds_without_a_program_are_left_out_and_alone_are_refused():
 
 def test_every_skill_of_the_base_has_its_generator():
     assert set(generators()) >= {(skill.domain, skill.name) for skill in skills.all_skills()}
-
-
-@pytest.mark.parametrize(("total", "parts"), [(10, 3), (2, 5), (0, 2), (7, 1)])
-def test_shares_add_up_and_differ_by_one_at_most(total, parts):
-    shares = evenly(total, parts)
-    assert sum(shares) == total and len(shares) == parts and max(shares) - min(shares) <= 1
 
 
 def test_per_call_is_checked_and_reasons_are_counted():

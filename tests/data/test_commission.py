@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from cogumi_utils.data.commission import MOST_CHARACTERS, Commission, Mistake, apportioned
+from cogumi_utils.data.commission import MOST_CHARACTERS, Commission, Mistake, apportioned, evenly
 from cogumi_utils.errors import CogumiError
 from cogumi_utils.schema import Example
 
@@ -78,6 +78,12 @@ def test_kinds_share_the_number_in_the_proportion_of_the_mistakes():
 )
 def test_largest_remainders_add_up(n, weights, expected):
     assert apportioned(n, weights) == expected
+
+
+@pytest.mark.parametrize(("total", "parts"), [(10, 3), (2, 5), (0, 2), (7, 1)])
+def test_shares_add_up_and_differ_by_one_at_most(total, parts):
+    shares = evenly(total, parts)
+    assert sum(shares) == total and len(shares) == parts and max(shares) - min(shares) <= 1
 
 
 @pytest.mark.parametrize("n", [0, -1, 2.5, True])
