@@ -6,8 +6,9 @@ Whether a changed answer is really wrong is for the caller to check.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from random import Random
+from typing import Any
 
 from cogumi_utils.schema import Example
 
@@ -31,7 +32,7 @@ def wrong_answers(example: Example, rng: Random) -> Iterator[str]:
     """Changed copies of the reference answer, the likeliest slips of its kind first, all different from it."""
     kinds = {
         "number": _wrong_result, "choice": _wrong_choice, "tool_calls": _wrong_call, "python_tests": _wrong_code,
-        "final": _wrong_word, "exact": _wrong_word,
+        "final": _wrong_word, "exact": _wrong_word, "constraints": _broken_rule,
     }  # fmt: skip
     make = kinds.get(example.verifier["kind"], _cut_short)
     seen = {example.answer}
@@ -108,6 +109,63 @@ def _wrong_word(example: Example, rng: Random) -> Iterator[str]:
         rng.shuffle(others)
         others.sort(key=lambda word: word[0].isupper() != last[0][0].isupper())
         yield from (_replace(example.answer, last, word) for word in others)
+
+
+def _broken_rule(example: Example, rng: Random) -> Iterator[str]:
+    """One rule broken at a time, as far as the rules let themselves be parted, in an order drawn by chance."""
+    rules = list(example.verifier["payload"]["rules"])
+    rng.shuffle(rules)
+    for rule in rules:
+        asked = set(re.findall(r"\w+", str(rule.get("text", "")).casefold()))
+        others = [word for word in _words(example.prompt[-1]["content"]) if word.casefold() not in asked]
+        text = BREAKERS[rule["rule"]](example.answer, rule, rng.choice(others or ["thing"]))
+        if text.strip():
+            yield text
+
+
+def _exchanged(text: str, rule: dict[str, Any], other: str) -> str:
+    """Another word wherever the rule's text stands."""
+    new = other.upper() if text == text.upper() else other
+    return re.sub(re.escape(rule["text"]), lambda _: new, text, flags=re.IGNORECASE)
+
+
+def _in_other_case(text: str) -> str:
+    """What is forgotten of a rule about capitals: all but the first letter is small, or all is capital."""
+    return text.upper() if text.capitalize() == text else text.capitalize()
+
+
+def _other_start(text: str, rule: dict[str, Any], other: str) -> str:
+    """The given beginning in small letters; where it has no letters, a word before it."""
+    start = text[: len(rule["text"])]
+    return start.lower() + text[len(start) :] if start != start.lower() else f"{other} {text}"
+
+
+def _line_less(text: str, rule: dict[str, Any], other: str) -> str:
+    lines = text.splitlines()
+    return "\n".join(lines[:-1] if len(lines) > 1 else [text, text])
+
+
+# For each rule of `judge.verifiers.RULES`: (text that keeps it, rule, word of the question) → text that breaks it.
+BREAKERS: dict[str, Callable[[str, dict[str, Any], str], str]] = {
+    "contains": _exchanged,
+    "has_word": _exchanged,
+    "repeats": _exchanged,
+    "forbids": lambda text, rule, other: f"{text} {rule['text']}",
+    "no_word": lambda text, rule, other: f"{text} {rule['text']}",
+    "min_words": lambda text, rule, other: " ".join(text.split()[: rule["n"] - 1]),
+    "max_words": lambda text, rule, other: text + f" {other}" * rule["n"],
+    "max_chars": lambda text, rule, other: text + f" {other}" * rule["n"],
+    "n_words": lambda text, rule, other: f"{text} {other}",
+    "n_lines": _line_less,
+    "n_bullets": _line_less,
+    "starts_with": _other_start,
+    "ends_with": lambda text, rule, other: text.removesuffix(rule["text"]).rstrip() or other,
+    "lowercase": lambda text, rule, other: _in_other_case(text),
+    "uppercase": lambda text, rule, other: _in_other_case(text),
+    "acrostic": _line_less,
+    "same_ends": lambda text, rule, other: f"{text} {other}",
+    "distinct_lines": lambda text, rule, other: "\n".join([*text.splitlines()[:-1], text.splitlines()[0]]),
+}
 
 
 def _cut_short(example: Example, rng: Random) -> Iterator[str]:

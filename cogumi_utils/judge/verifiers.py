@@ -152,8 +152,28 @@ def _bullets(text: str) -> int:
     return sum(line.lstrip().startswith(("- ", "* ", "• ")) for line in text.splitlines())
 
 
-def _lines(text: str) -> int:
-    return sum(bool(line.strip()) for line in text.splitlines())
+def _lines(text: str) -> list[str]:
+    """Those that are not blank, without the white space around them."""
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _has_word(text: str, word: str) -> bool:
+    """The word or words themselves, no part of a longer word."""
+    return re.search(rf"(?<!\w){re.escape(word.casefold())}(?!\w)", text.casefold()) is not None
+
+
+def _initials(text: str) -> str:
+    return "".join(line[0] for line in _lines(text))
+
+
+def _same_ends(text: str) -> bool:
+    lines = _lines(text)
+    return len(lines) > 1 and lines[0] == lines[-1]
+
+
+def _distinct(text: str) -> bool:
+    lines = [line.casefold() for line in _lines(text)]
+    return len(set(lines)) == len(lines)
 
 
 RULES: dict[str, Callable[[str, dict[str, Any]], bool]] = {
@@ -163,12 +183,18 @@ RULES: dict[str, Callable[[str, dict[str, Any]], bool]] = {
     "min_words": lambda text, rule: len(text.split()) >= rule["n"],
     "max_words": lambda text, rule: len(text.split()) <= rule["n"],
     "max_chars": lambda text, rule: len(text) <= rule["n"],
-    "n_lines": lambda text, rule: _lines(text) == rule["n"],
+    "n_words": lambda text, rule: len(text.split()) == rule["n"],
+    "n_lines": lambda text, rule: len(_lines(text)) == rule["n"],
     "n_bullets": lambda text, rule: _bullets(text) == rule["n"],
     "starts_with": lambda text, rule: text.startswith(rule["text"]),
     "ends_with": lambda text, rule: text.endswith(rule["text"]),
     "lowercase": lambda text, rule: text == text.lower() and text != text.upper(),
     "uppercase": lambda text, rule: text == text.upper() and text != text.lower(),
+    "has_word": lambda text, rule: _has_word(text, rule["text"]),
+    "no_word": lambda text, rule: not _has_word(text, rule["text"]),
+    "acrostic": lambda text, rule: _initials(text).casefold() == rule["text"].casefold(),
+    "same_ends": lambda text, rule: _same_ends(text),
+    "distinct_lines": lambda text, rule: _distinct(text),
 }
 
 

@@ -93,6 +93,12 @@ CONSTRAINTS = [
     ({"rule": "ends_with", "text": "end."}, "the end.\n", "the end. Yes"),
     ({"rule": "lowercase"}, "all small 1", "All small"),
     ({"rule": "uppercase"}, "ALL 1", "ALl"),
+    ({"rule": "n_words", "n": 3}, "a  b\nc", "a b"),
+    ({"rule": "has_word", "text": "hat"}, "My Hat!", "that hats"),
+    ({"rule": "no_word", "text": "hat"}, "that hats, what_hat", "my HAT."),
+    ({"rule": "acrostic", "text": "Ann"}, "A hat\n\n  nuts\nNo", "A hat\nNuts"),
+    ({"rule": "same_ends"}, "Oh Rome\nmy hat\n Oh Rome ", "Oh Rome\nmy hat\nOh rome"),
+    ({"rule": "distinct_lines"}, "hat\nhats", "hat\ncup\nHat"),
 ]
 
 
@@ -103,6 +109,22 @@ def test_constraints(rule, good, bad):
     found = verify(bad, verifier)
     assert not found.passed
     assert found.reason.startswith(rule["rule"])
+
+
+@pytest.mark.parametrize(
+    ("rule", "text"),
+    [
+        ({"rule": "n_words", "n": 3}, "a b c d"),
+        ({"rule": "has_word", "text": "red hat"}, "red, hat"),
+        ({"rule": "has_word", "text": "a.b"}, "axb"),
+        ({"rule": "acrostic", "text": "Ann"}, "Ann"),
+        ({"rule": "acrostic", "text": "Ann"}, "A\nN\nN\nA"),
+        ({"rule": "same_ends"}, "Oh Rome"),
+        ({"rule": "distinct_lines"}, "hat\n  hat"),
+    ],
+)
+def test_what_nearly_keeps_a_rule_breaks_it(rule, text):
+    assert not verify(text, {"kind": "constraints", "payload": {"rules": [rule]}}).passed
 
 
 def test_every_rule_has_an_example_and_all_rules_must_hold():
