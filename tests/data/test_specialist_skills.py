@@ -283,6 +283,20 @@ def test_every_step_of_a_chain_is_true():
     assert steps > 3000
 
 
+def test_a_chain_ends_in_its_answer():
+    ended = 0
+    for row in (row for skill in SKILLS if skill.name != "modular" for row in drawn(skill, 100)):
+        results = re.findall(r"=(-?\d+)\.", row.answer)
+        if row.verifier["kind"] == "number" and results:
+            assert results[-1] == row.verifier["payload"]["answer"], row.answer
+            ended += 1
+    assert ended == 1971
+
+
+def test_determinants_are_never_negative():
+    assert min(matrix(question(row)) for row in drawn(BY_NAME["determinant"], 300)) == 0
+
+
 def test_science_is_told_as_it_is():
     assert len(dict(ELEMENTS)) == len({sign for _, sign in ELEMENTS}) == 16
     assert all(len(set(chain)) == len(chain) == length for length, chains in CHAINS.items() for chain in chains)
