@@ -14,7 +14,8 @@ PYTHON = sys.executable
 PROFILE = config.get("profile", "tiny")
 THREADS = int(config.get("threads", hardware.cpu_cores()))
 GPU = int(config.get("gpu", 0))  # 1: a stage takes a whole GPU
-GRAPH = stages.graph(PROFILE)
+DOMAINS = config.get("domains")  # such as math,science, or all; none given: the profile's own
+GRAPH = stages.graph(PROFILE, None if DOMAINS is None else str(DOMAINS).split(","))
 
 
 rule all:

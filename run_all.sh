@@ -6,6 +6,7 @@
 #   --only S    this stage alone (02_qlora, or just 02); may be repeated
 #   --from S    this stage and all after it
 #   --to S      all stages up to this one
+#   --domains L the domains of 10_modifiers: all, or such as math,science (default: those that the profile lists)
 #   --jobs N    stages at a time (default 1; they share the cores)
 #   --dry-run   print the plan, with the reason, minutes and dollars of each stage, and stop
 #   --fresh     run the chosen stages even where nothing changed

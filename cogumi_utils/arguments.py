@@ -31,6 +31,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--only", action="append", metavar="S", help="this stage alone (may be repeated)")
     made.add_argument("--from", dest="from_", metavar="S", help="this stage and all after it")
     made.add_argument("--to", metavar="S", help="all stages up to this one")
+    made.add_argument(
+        "--domains", type=_names, action="extend", metavar="LIST", help="all, or such as math,science, of 10_modifiers"
+    )
     made.add_argument("--jobs", type=int, default=1, metavar="N", help="stages at a time (default: 1)")
     made.add_argument("--dry-run", action="store_true", help="print the plan, with minutes and dollars, and stop")
     made.add_argument("--fresh", action="store_true", help="run the chosen stages even where nothing changed")
@@ -52,6 +55,10 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
         parser().error("--only together with --from or --to")
     options.snakemake = extra
     return options
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
 
 
 def _split(words: list[str]) -> tuple[list[str], str, list[str]]:

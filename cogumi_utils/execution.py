@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import IO, Any
 
 from cogumi_utils import hardware, kernel
@@ -22,9 +22,12 @@ POLL_SECONDS = 0.2
 LOG_LINES = 15
 
 
-def execute(todo: list[Step], *, jobs: int, lock: IO[str], extra: Sequence[str] = ()) -> dict[str, str]:
+def execute(
+    todo: list[Step], domains: Collection[str] | None, *, jobs: int, lock: IO[str], extra: Sequence[str] = ()
+) -> dict[str, str]:
     """Run the stages, `jobs` at a time. Returns {stage: what to show} of those that failed.
 
+    domains: those of the graph that the stages are from (see `stages.included`).
     lock: inherited by Snakemake, so that it is held as long as one of the two lives. extra: more words for Snakemake.
     """
     profile = todo[0].stage.profile
@@ -37,7 +40,7 @@ def execute(todo: list[Step], *, jobs: int, lock: IO[str], extra: Sequence[str] 
     log = state / "last.log"
     with open(log, "w", encoding="utf-8") as stream:
         process = subprocess.Popen(
-            [*snakemake_command(todo, profile, jobs, extra), *(f"{step.name}/{MANIFEST}" for step in todo)],
+            [*snakemake_command(todo, profile, domains, jobs, extra), *(f"{step.name}/{MANIFEST}" for step in todo)],
             stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, pass_fds=(lock.fileno(),),
             env={**os.environ, kernel.TIE_ENV: "1"},
         )  # fmt: skip
@@ -52,10 +55,13 @@ def execute(todo: list[Step], *, jobs: int, lock: IO[str], extra: Sequence[str] 
     return failures
 
 
-def snakemake_command(todo: list[Step], profile: str, jobs: int, extra: Sequence[str]) -> list[str]:
+def snakemake_command(
+    todo: list[Step], profile: str, domains: Collection[str] | None, jobs: int, extra: Sequence[str]
+) -> list[str]:
     """Only the rules of `todo` may run: Snakemake orders and starts them, `plan` has decided which are stale."""
     folder, cores, devices = outputs_dir(profile), hardware.cpu_cores(), gpus()
     settings = {"profile": profile, "threads": max(1, cores // jobs), "gpu": int(devices > 0)}
+    settings |= {} if domains is None else {"domains": ",".join(domains)}
     return [
         sys.executable, "-m", "snakemake", "--snakefile", str(repo_root() / "Snakefile"), "--directory", str(folder),
         "--runtime-source-cache-path", str(folder / ".snakemake" / "sources"), "--nolock", "--keep-going",

@@ -8,7 +8,7 @@ The profile `smoke` is the cells themselves. `profile` is set by the profile's n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ __all__ = [
     "ParameterError",
     "cell_parameters",
     "check_all",
+    "domains",
     "load_profile",
     "profile_facts",
     "profiles",
@@ -69,6 +70,11 @@ def instance_of(notebook: str, values: dict[str, Any]) -> str:
     """`notebook`, or `notebook/<domain>` where any profile has a folder of parameter files for it."""
     folders = any((params_dir() / name / notebook).is_dir() for name in profiles())
     return f"{notebook}/{values['domain']}" if folders and "domain" in values else notebook
+
+
+def domains(instances: Iterable[str]) -> list[str]:
+    """The domains of instances such as `10_modifiers/code`, sorted; those without one don't count."""
+    return sorted({domain for instance in instances if (domain := instance.partition("/")[2])})
 
 
 def load_profile(profile: str) -> dict[str, dict[str, Any]]:
@@ -176,4 +182,7 @@ def folder_faults(profile: str, cells: dict[str, dict[str, Param]]) -> list[str]
     for name in [*facts.stages, *facts.minutes]:
         if name not in known:
             faults.append(f"params/{profile}/profile.yaml: no stage {name!r}{nearest(name, known)}")
+    for name in facts.domains:
+        if name not in domains(known):
+            faults.append(f"params/{profile}/profile.yaml: no domain {name!r}{nearest(name, domains(known))}")
     return faults

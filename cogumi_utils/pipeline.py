@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import IO, Any
 
 from cogumi_utils import arguments, hardware, params, stages
@@ -39,7 +39,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     params.check_all()
-    graph = stages.graph(options.profile)
+    domains = wanted_domains(options)
+    graph = stages.graph(options.profile, domains)
     chosen = choose(options, list(graph))
     wishes = {"fresh": options.fresh, "named": bool(options.only or options.from_)}
     if options.dry_run:
@@ -51,10 +52,19 @@ def run(options: argparse.Namespace) -> int:
         if todo:
             from cogumi_utils.execution import execute
 
-            preflight(todo, {step.name: step for step in steps})
+            preflight(todo, {step.name: step for step in steps}, domains)
             print("\n".join(f"{step.name:<24} {step.why}" for step in todo), end="\n\n", flush=True)
-            failures = execute(todo, jobs=options.jobs, lock=lock, extra=options.snakemake)
+            failures = execute(todo, domains, jobs=options.jobs, lock=lock, extra=options.snakemake)
         return conclude([step for step in steps if step.chosen], failures, len(todo))
+
+
+def wanted_domains(options: argparse.Namespace) -> list[str] | None:
+    """The domains of --domains (None: the profile's own), and those of stages beyond them that the user names."""
+    words = [*(options.only or ()), *filter(None, (options.from_, options.to))]
+    names = set(stages.included(options.profile, options.domains))
+    every = stages.included(options.profile, stages.ALL_DOMAINS)
+    left_out = [name for word in words if names.isdisjoint(meant := stages.find(word, every)) for name in meant]
+    return params.domains([*names, *left_out]) if left_out else options.domains
 
 
 def choose(options: argparse.Namespace, names: list[str]) -> list[str]:
@@ -110,18 +120,18 @@ def open_lock(profile: str) -> IO[str]:
 # ---- before the first kernel ----
 
 
-def preflight(todo: list[Step], steps: dict[str, Step]) -> None:
+def preflight(todo: list[Step], steps: dict[str, Step], domains: Collection[str] | None) -> None:
     """Fail now rather than in an hour: what the stages read is finished, data sets are in reach, the disk has space."""
     for step in todo:
         for upstream in step.stage.upstreams:
-            require_usable(steps[upstream], step)
+            require_usable(steps[upstream], step, domains)
     profile = todo[0].stage.profile
     require_sources(step.parameters for step in todo)
     written = sum(entry["bytes"] for step in todo for entry in step.last.get("outputs", {}).values())
     hardware.require_disk(outputs_dir(profile), max(int(todo[0].facts.disk_gb * 1e9), written))
 
 
-def require_usable(upstream: Step, step: Step) -> None:
+def require_usable(upstream: Step, step: Step, domains: Collection[str] | None) -> None:
     """What a chosen stage reads is run before it or finished already; an older version of it is only mentioned."""
     if upstream.runs or not upstream.why:
         return
@@ -130,7 +140,8 @@ def require_usable(upstream: Step, step: Step) -> None:
             expected=f"{upstream.name}, which {step.name} reads, to be finished",
             found=f"{upstream.name}: {upstream.why}",
             why="a stage starts only from verified results",
-            fix=f"./run_all.sh {step.stage.profile} --to {step.name}",
+            fix=f"./run_all.sh {step.stage.profile} --to {step.name}"
+            + (f" --domains {','.join(domains)}" if domains else ""),
         )
     print(f"note: {step.name} reads {upstream.name} as it is, though {upstream.why}")
 

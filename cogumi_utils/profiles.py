@@ -30,6 +30,7 @@ class Facts:
     raise_on_failed_gate: bool = True  # end a stage with an error when a gate that it requires fails
     minutes: dict[str, float] = field(default_factory=dict)  # estimate per instance, for plans and progress lines
     stages: list[str] = field(default_factory=list)  # the instances that this profile runs; empty: all
+    domains: list[str] = field(default_factory=list)  # of them, those that a run includes unasked; empty: all
 
 
 def profiles() -> list[str]:
@@ -75,12 +76,14 @@ def _fact_fault(name: str, value: Any) -> str:
     if name not in known:
         return f"unknown fact {name!r}{nearest(name, known)}"
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    names = isinstance(value, list) and all(isinstance(item, str) for item in value)
     right = {
         "disk_gb": number and value >= 0,
         "usd_per_hour": number and value >= 0,
         "raise_on_failed_gate": isinstance(value, bool),
         "minutes": isinstance(value, dict) and all(isinstance(item, (int, float)) for item in value.values()),
-        "stages": isinstance(value, list),
+        "stages": names,
+        "domains": names,
     }.get(name, isinstance(value, str))
     return "" if right else f"{name}: {value!r} is not what it takes"
 

@@ -197,7 +197,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.threads:
         os.environ.update(dict.fromkeys(THREADS, str(options.threads)))
     try:
-        graph = stages.graph(options.profile)
+        graph = stages.graph(options.profile, stages.ALL_DOMAINS)  # who names a stage wants it
         codes = [report(graph[name]) for name in stages.find(options.stage, graph)]
     except CogumiError as error:
         print(error, file=sys.stderr)

@@ -9,19 +9,21 @@ from __future__ import annotations
 import ast
 import difflib
 import graphlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from cogumi_utils.artifacts import digest_of
 from cogumi_utils.errors import CogumiError
 from cogumi_utils.fingerprint import cell_nodes, code_cells, code_hash, notebook_hash, notebook_of
-from cogumi_utils.params import instances, load_profile, parameters_hash
+from cogumi_utils.params import domains as domains_of
+from cogumi_utils.params import instances, load_profile, parameters_hash, profile_facts
 from cogumi_utils.paths import outputs_dir
+from cogumi_utils.profiles import unknown
 
-__all__ = ["Stage", "StageError", "code_hash", "find", "graph", "notebook_hash", "stage_key", "upstreams"]
+__all__ = ["Stage", "StageError", "code_hash", "find", "graph", "included", "notebook_hash", "stage_key", "upstreams"]
 
-
+ALL_DOMAINS = ("all",)
 REVIEWS = {"review", "lineage"}  # modules and functions that read the manifests of all finished stages
 
 
@@ -51,10 +53,26 @@ class Stage:
         return outputs_dir(self.profile) / f"{self.name.replace('/', '_')}.ipynb"
 
 
-def graph(profile: str) -> dict[str, Stage]:
-    """{name: Stage} of all stages that the profile runs, upstreams before what reads them."""
-    names, known = list(load_profile(profile)), list(instances(profile))
-    # what a profile leaves out of its stages is not waited for: the notebook decides what to do without it
+def included(profile: str, domains: Collection[str] | None = None) -> list[str]:
+    """Names of the stages that a run includes: those without a domain, and those of these domains.
+
+    domains: names, or `ALL_DOMAINS`; None means the profile's own choice (`Facts.domains`). An unknown one is refused.
+    """
+    names = list(load_profile(profile))
+    known = domains_of(names)
+    for domain in domains or ():
+        if domain not in (*ALL_DOMAINS, *known):
+            raise unknown("domain", domain, [*ALL_DOMAINS, *known])
+    wanted = profile_facts(profile).domains or ALL_DOMAINS if domains is None else domains
+    if set(ALL_DOMAINS) <= set(wanted):
+        return names
+    return [name for name in names if "/" not in name or name.partition("/")[2] in wanted]
+
+
+def graph(profile: str, domains: Collection[str] | None = None) -> dict[str, Stage]:
+    """{name: Stage} of all stages that a run of these domains includes (see `included`), upstreams before readers."""
+    names, known = included(profile, domains), list(instances(profile))
+    # what a profile or a run leaves out is not waited for: the notebook decides what to do without it
     reads = {name: tuple(source for source in upstreams(name, known) if source in names) for name in names}
     try:
         order = list(graphlib.TopologicalSorter(reads).static_order())

@@ -165,7 +165,7 @@ def test_a_missing_bubblewrap_is_only_mentioned(machine):
 def test_help_needs_no_environment(machine):
     done, notes = machine("--help")
     assert done.returncode == 0 and notes == [] and not (machine.root / ".venv").exists()
-    for word in ("--only", "--from", "--to", "--jobs", "--dry-run", "--fresh", "test"):
+    for word in ("--only", "--from", "--to", "--domains", "--jobs", "--dry-run", "--fresh", "test"):
         assert word in done.stdout
     assert "set -euo" not in done.stdout
 

@@ -73,6 +73,52 @@ def test_each_parameter_file_of_a_folder_is_an_instance(here):
     assert code_hash("10_modifiers/code") == code_hash("10_modifiers/math")
 
 
+@pytest.fixture
+def domains(here):
+    """Three instances by domain, of which the profile names one; a router, a reader of one of them, and a review."""
+    reads(here, "10_modifiers", 'run.input("01_numbers/rows.txt")')
+    reads(here, "11_router", 'run.input(f"10_modifiers/{domain}/adapter")')
+    reads(here, "12_one", 'run.input("10_modifiers/math/adapter")')
+    reads(here, "14_review", "from cogumi_utils.review import stage_table")
+    (here.root / "params/tiny/10_modifiers").mkdir()
+    names = ("10_modifiers/code", "10_modifiers/math", "10_modifiers/science", "11_router", "12_one", "14_review")
+    for name in names:
+        here.set(name, seed=1)
+    (here.root / "params/tiny/profile.yaml").write_text("domains: [code]\n")
+    return here
+
+
+@pytest.mark.parametrize(
+    ("asked", "run"),
+    [
+        (None, ["code"]),
+        (stages.ALL_DOMAINS, ["code", "math", "science"]),
+        (["science", "math"], ["math", "science"]),
+        (["code", "all"], ["code", "math", "science"]),
+        ([], []),
+    ],
+)
+def test_only_the_domains_of_a_run_are_in_its_graph_and_waited_for(domains, asked, run):
+    graph, instances = stages.graph("tiny", asked), tuple(f"10_modifiers/{domain}" for domain in run)
+    every_run = ["01_numbers", "02_sum", "03_words", "11_router", "12_one", "14_review"]
+    assert list(graph) == sorted([*every_run, *instances]) == sorted(stages.included("tiny", asked))
+    assert graph["11_router"].upstreams == instances
+    assert graph["12_one"].upstreams == ("10_modifiers/math",) * ("math" in run)
+    assert graph["14_review"].upstreams == ("01_numbers", "02_sum", "03_words", *instances, "11_router", "12_one")
+
+
+def test_a_profile_that_names_no_domain_runs_them_all(domains):
+    (domains.root / "params/tiny/profile.yaml").write_text("")
+    assert stages.graph("tiny") == stages.graph("tiny", stages.ALL_DOMAINS)
+
+
+def test_an_unknown_domain_is_refused_with_the_nearest_right_one(domains):
+    with pytest.raises(CogumiError) as caught:
+        stages.graph("tiny", ["code", "maht"])
+    assert caught.value.expected == "a domain: all, code, math, science"
+    assert caught.value.found == "'maht'" and "'math'" in caught.value.fix
+
+
 def test_order_is_by_number_and_never_before_what_is_read(here):
     reads(here, "04_early", 'run.input("05_late/x")')
     reads(here, "05_late")

@@ -162,6 +162,45 @@ def test_a_folder_of_domains_makes_one_instance_a_file(repo, write_notebook):
     assert faults() == ["params/tiny/10_modifiers/maths.yaml:1: domain is set by the file's name"]
 
 
+@pytest.fixture
+def domains(repo, write_notebook):
+    """A notebook with the instances code and math."""
+    cell = 'profile = "smoke"  # profile, not empty\nseed = 1  # seed, 0..99\ndomain = "code"  # domain, not empty'
+    write_notebook(repo / "notebooks/10_modifiers.ipynb", cell)
+    (repo / "params/tiny/10_modifiers").mkdir()
+    for domain in ("code", "math"):
+        (repo / f"params/tiny/10_modifiers/{domain}.yaml").write_text("")
+    return repo
+
+
+def test_default_domains_are_inherited_and_leave_every_instance_loadable(domains):
+    (domains / "params/tiny/profile.yaml").write_text("domains: [math]\n")
+    check_all()
+    assert [profile_facts(name).domains for name in ("smoke", "tiny", "public")] == [[], ["math"], ["math"]]
+    assert list(load_profile("public")) == ["01_data", "02_train", "10_modifiers/code", "10_modifiers/math"]
+    (domains / "params/public/profile.yaml").write_text("extends: tiny\ndomains: [code]\n")
+    assert profile_facts("public").domains == ["code"]
+
+
+@pytest.mark.parametrize(
+    "fact, fault",
+    [
+        ("domains: [code, maht]", "profile.yaml: no domain 'maht' (did you mean 'math'?)"),
+        ("domains: [10_modifiers]", "profile.yaml: no domain '10_modifiers'"),
+        ("domains: code", "profile.yaml:1: domains: 'code' is not what it takes"),
+        ("domains: [1]", "profile.yaml:1: domains: [1] is not what it takes"),
+        ("stages: [1]", "profile.yaml:1: stages: [1] is not what it takes"),
+    ],
+)
+def test_faults_of_a_list_of_names(domains, fact, fault):
+    (domains / "params/tiny/profile.yaml").write_text(fact + "\n")
+    assert f"params/tiny/{fault}" in faults()
+
+
+def test_the_domains_of_instances():
+    assert params.domains(["01_data", "12_x/math", "10_modifiers/math", "10_modifiers/code"]) == ["code", "math"]
+
+
 def test_the_hash_of_parameters_sees_values_and_not_their_order():
     one = params.parameters_hash({"a": 1, "b": [0.5]})
     assert one == params.parameters_hash({"b": [0.5], "a": 1})
