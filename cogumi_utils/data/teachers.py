@@ -67,18 +67,19 @@ class Verified:
     examples: list[Example]
     outcomes: dict[str, Counter] = field(default_factory=dict)
     costs_usd: dict[str, float] = field(default_factory=dict)
+    tokens: dict[str, int] = field(default_factory=dict)
 
     def table(self) -> pd.DataFrame:
-        """A row a teacher: asked, kept, wrong, error, unverifiable (counts), cost_usd, cost_usd_per_kept."""
+        """A row a teacher: asked, kept, wrong, error, unverifiable (counts), tokens, cost_usd, cost_usd_per_kept."""
         import pandas as pd
 
         columns = ("kept", "wrong", "error", "unverifiable")
         rows = [
             {"teacher": teacher, "asked": sum(counts.values()), **{column: counts[column] for column in columns},
-             "cost_usd": self.costs_usd[teacher]}
+             "tokens": self.tokens[teacher], "cost_usd": self.costs_usd[teacher]}
             for teacher, counts in sorted(self.outcomes.items())
         ]  # fmt: skip
-        table = pd.DataFrame(rows, columns=["teacher", "asked", *columns, "cost_usd"])
+        table = pd.DataFrame(rows, columns=["teacher", "asked", *columns, "tokens", "cost_usd"])
         return table.assign(cost_usd_per_kept=(table.cost_usd / table.kept).where(table.kept > 0))
 
 
@@ -104,6 +105,8 @@ def verified(answers: Sequence[TeacherAnswer], grade: Grade = graded) -> Verifie
     for answer, outcome in zip(answers, outcomes, strict=True):
         result.outcomes.setdefault(answer.teacher, Counter())[outcome] += 1
         result.costs_usd[answer.teacher] = result.costs_usd.get(answer.teacher, 0.0) + answer.cost_usd
+        spoken = answer.tokens_in + answer.tokens_out
+        result.tokens[answer.teacher] = result.tokens.get(answer.teacher, 0) + spoken
         if outcome == "kept":
             result.examples.append(answer.request.example.with_answer(answer.text, teacher=answer.teacher))
     return result

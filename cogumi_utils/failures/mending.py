@@ -87,6 +87,19 @@ def not_mended(patterns: pd.DataFrame, arm: str, *, above: float) -> list[str]:
     return rows.sort_values("after")["pattern"].tolist()
 
 
+def by_replay(
+    table: pd.DataFrame, outcomes: Sequence[Outcome], shares: Mapping[str, float], seed: int
+) -> dict[str, tuple[list[float], list[float]]]:
+    """{where: (replay shares, shares right)} of the arms' runs of one seed. shares: {arm: its replay share}."""
+    runs = [one for one in outcomes if one.arm in shares and one.seed == seed]
+    runs.sort(key=lambda one: shares[one.arm])
+    places = [shares[one.arm] for one in runs]
+    right = [one.graded()["passed"].to_numpy() for one in runs]
+    failing = (table["pattern"] >= 0).to_numpy()
+    sides = {"failing patterns": failing, "elsewhere": ~failing}
+    return {name: (places, [float(run[mask].mean()) for run in right]) for name, mask in sides.items()}
+
+
 def summary(
     table: pd.DataFrame, outcomes: Sequence[Outcome], bills: Mapping[str, tuple[float, float]], seed: int
 ) -> pd.DataFrame:

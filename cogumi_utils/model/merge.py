@@ -27,6 +27,14 @@ def merge(
     return merged.to(torch.bfloat16 if device == "cuda" else torch.float32)
 
 
+def put_on(
+    base: str | Path, adapter: Path, quantisation: BitsAndBytesConfig | None = None, device: str = "cpu"
+) -> tuple[PeftModel, PreTrainedTokenizerBase]:
+    """The base with the adapter beside its matrices, as it was trained, and the tokenizer."""
+    model, tokenizer = load(base, quantization_config=quantisation, device_map=device)
+    return PeftModel.from_pretrained(model, adapter), tokenizer
+
+
 @torch.inference_mode()
 def logit_gap(
     one: PreTrainedModel, other: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]

@@ -124,8 +124,9 @@ def config(recipe: Recipe, folder: Path, device: str, has_validation: bool) -> S
 def train(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], recipe: Recipe, *,
     folder: Path, validation: Sequence[Example] = (), log: Callable[[dict, int], None] | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> SftResult:  # fmt: skip
-    """Train adapters on `model`; resumes from the newest verified checkpoint below `folder`.
+    """Train adapters on `model`, new ones or those that it has, from the newest verified checkpoint in `folder` on.
 
     A killed run that is started again ends in the same weights as one that was never killed. Raises CogumiError
     without examples, or for one that has no answer.
@@ -137,7 +138,8 @@ def train(
             why="an empty data set trains nothing",
             fix="look at what 01_dataset dropped and why (its dropped.parquet), and let more of it pass",
         )
-    trainer = _trainer(model, tokenizer, examples, recipe, folder, validation, [_Forward(log)] if log else [])
+    callbacks = [*callbacks, *([_Forward(log)] if log else [])]
+    trainer = _trainer(model, tokenizer, examples, recipe, folder, validation, callbacks)
     resume = newest_verified(folder)
     started = time.perf_counter()
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
@@ -200,7 +202,7 @@ def _trainer(model, tokenizer, examples, recipe, folder, validation, callbacks) 
         args=config(recipe, folder, model.device.type, bool(validation)),
         train_dataset=Dataset.from_list(as_prompt_completion(examples)),
         eval_dataset=Dataset.from_list(as_prompt_completion(validation)) if validation else None,
-        peft_config=lora(recipe.rank),
+        peft_config=None if isinstance(model, PeftModel) else lora(recipe.rank),
         callbacks=[*callbacks, CertifyCheckpoints()],
     )
     trainer.create_model_card = lambda **_: None  # a checkpoint needs none, and it asks W&B for the run's address

@@ -1,0 +1,108 @@
+"""The study of failure-aware data: what the teacher wrote, and which rows each arm is trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cogumi_utils.data.commission import Commission
+from cogumi_utils.data.pairs import bidirectional
+from cogumi_utils.data.staff import Post
+from cogumi_utils.data.teachers import Verified, verified
+from cogumi_utils.failures.orders import mixture
+from cogumi_utils.model.distill import Arm
+from cogumi_utils.schema import Example
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORWARD, BIDIRECTIONAL, RANDOM = "failure-aware", "failure-aware, both ways", "random"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What one teacher wrote for one seed: told of the failures, and not told."""
+
+    seed: int
+    aware: Verified
+    random: Verified
+
+
+def write(post: Post, aware: Sequence[Commission], random: Sequence[Commission]) -> Written:
+    """Have both sets of commissions written and verified. Raises what the author raises."""
+    author = post.author()
+    return Written(post.seed, verified(author.write(aware)), verified(author.write(random)))
+
+
+def arms(
+    written: Sequence[Written], original: Sequence[Example], n: int, *, replay: float, shares: Sequence[float]
+) -> list[Arm]:
+    """Three arms a seed, and for the first seed one more for each further replay share: `n` rows each.
+
+    The arms of a seed replay the same number of original rows and differ in the new ones alone.
+    """
+    found = [arm for one in written for arm in _of_seed(one, original, n, replay)]
+    first = written[0]
+    return found + [
+        Arm(replay_name(share), first.seed, mixture(first.aware.examples, original, n, replay=share, seed=first.seed))
+        for share in shares
+    ]
+
+
+def _of_seed(one: Written, original: Sequence[Example], n: int, replay: float) -> list[Arm]:
+    wanted = n - round(n * replay)
+    new = {
+        FORWARD: one.aware.examples,
+        BIDIRECTIONAL: bidirectional(one.aware.examples, wanted, one.seed),
+        RANDOM: one.random.examples,
+    }
+    return [Arm(name, one.seed, mixture(rows, original, n, replay=replay, seed=one.seed)) for name, rows in new.items()]
+
+
+def replay_name(share: float) -> str:
+    return f"replay {share:.0%}"
+
+
+def replays(share: float, others: Sequence[float]) -> dict[str, float]:
+    """{arm: its replay share} of the failure-aware arms that differ in it alone."""
+    return {FORWARD: share, **{replay_name(other): other for other in others}}
+
+
+def bills(written: Sequence[Written], n: int, replay: float) -> dict[str, tuple[float, float]]:
+    """{arm: (teacher's tokens, dollars)} of the pairs that it uses, all seeds together.
+
+    What was written to spare costs too, so each pair bears its share of all that its teacher wrote and was refused.
+    """
+    wanted = n - round(n * replay)
+    used = {FORWARD: wanted, BIDIRECTIONAL: (wanted + 1) // 2, RANDOM: wanted}
+    total: dict[str, tuple[float, float]] = {}
+    for name, pairs in used.items():
+        sides = [one.random if name == RANDOM else one.aware for one in written]
+        shares = [pairs / len(side.examples) for side in sides]
+        tokens = sum(share * sum(side.tokens.values()) for share, side in zip(shares, sides, strict=True))
+        usd = sum(share * sum(side.costs_usd.values()) for share, side in zip(shares, sides, strict=True))
+        total[name] = (tokens, usd)
+    return total
+
+
+def rejections(written: Sequence[Written]) -> pd.DataFrame:
+    """A row a seed and kind of order: `Verified.table` of what the teacher wrote."""
+    import pandas as pd
+
+    sides = [(one.seed, name, side) for one in written for name, side in ((FORWARD, one.aware), (RANDOM, one.random))]
+    tables = [side.table().assign(seed=seed, order=name) for seed, name, side in sides]
+    found = pd.concat(tables, ignore_index=True)
+    return found[["order", "seed", *(column for column in found if column not in ("order", "seed"))]]
+
+
+def rows_of(arms: Sequence[Arm], original: Sequence[Example]) -> pd.DataFrame:
+    """A row an arm: rows, of these new and original, and skills among the new ones."""
+    import pandas as pd
+
+    known, lines = {row.id for row in original}, []
+    for arm in arms:
+        new = [row for row in arm.examples if row.id not in known]
+        skills = len({row.skill for row in new})
+        lines.append((arm.name, arm.seed, len(arm.examples), len(new), len(arm.examples) - len(new), skills))
+    return pd.DataFrame(lines, columns=["arm", "seed", "rows", "new", "original", "skills among the new"])

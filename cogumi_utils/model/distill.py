@@ -1,0 +1,146 @@
+"""The arms of a training study: one start, one recipe, other examples; each trained and graded in its own process."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from cogumi_utils import artifacts, kernel
+from cogumi_utils.errors import CogumiError
+from cogumi_utils.judge import grade
+from cogumi_utils.model import generate, merge, sft, student
+from cogumi_utils.schema import Example, read_examples
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OUTPUTS = ["adapter/adapter_config.json", "adapter/adapter_model.safetensors", "graded.parquet"]
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One training of a study. seed: of adapters and order; whatever else decides is the study's."""
+
+    name: str
+    seed: int
+    examples: Sequence[Example]
+
+    @property
+    def key(self) -> str:
+        return f"{self.name.replace(' ', '_')}-{self.seed}"
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """What all arms share. base: the model that they start from. test: Examples (Parquet) that judge them.
+    base_ref: the base's name as stages know it. folder: one folder an arm, kept until the stage is finished.
+    """
+
+    base: Path
+    base_ref: str
+    test: Path
+    recipe: sft.Recipe
+    folder: Path
+    max_new_tokens: int
+    four_bit: bool = False
+    device: str = "cpu"
+    threads: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A finished arm. losses: (step, nats per answer token)."""
+
+    arm: str
+    seed: int
+    folder: Path
+    examples: int
+    seconds: float
+    tokens: int
+    losses: list[tuple[int, float]]
+
+    @property
+    def adapter(self) -> Path:
+        return self.folder / "adapter"
+
+    def graded(self) -> pd.DataFrame:
+        """The frame of `judge.grade` over the study's test, in its order."""
+        import pandas as pd
+
+        return pd.read_parquet(self.folder / "graded.parquet")
+
+
+def run(study: Study, arms: Sequence[Arm], *, workers: int = 1) -> list[Outcome]:
+    """Train and grade all arms, `workers` at a time; an arm is finished once its manifest, written last, verifies.
+
+    Results do not depend on `workers`. On a GPU the arms take turns. Raises CogumiError for arms of one name and seed.
+    """
+    keys = [arm.key for arm in arms]
+    twice = sorted({key for key in keys if keys.count(key) > 1})
+    if twice:
+        raise CogumiError(
+            expected="arms that differ in name or seed",
+            found=f"{', '.join(twice)} more than once",
+            why="each arm has a folder of its own",
+            fix="give each arm its own name or seed",
+        )
+    todo = [arm for arm in arms if not _finished(study.folder / arm.key)]
+    work = partial(train_arm, study)
+    if workers == 1 or len(todo) < 2 or study.device != "cpu":
+        list(map(work, todo))
+    else:
+        context = multiprocessing.get_context("spawn")  # a forked child would share torch's threads and locks
+        with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(study.threads,)) as pool:
+            list(pool.map(work, todo))
+    return [outcome(study.folder / arm.key) for arm in arms]
+
+
+def train_arm(study: Study, arm: Arm) -> None:
+    """Train, merge, grade, and write the arm's folder with its manifest."""
+    folder = study.folder / arm.key
+    quantisation = sft.quantisation(study.device)[0] if study.four_bit else None
+    model, tokenizer = student.load(study.base, quantization_config=quantisation, device_map=study.device)
+    recipe = replace(study.recipe, seed=arm.seed)
+    result = sft.train(model, tokenizer, arm.examples, recipe, folder=folder / "checkpoints")
+    adapter = sft.save_adapter(result.model, folder / "adapter", study.base_ref)
+    merged = merge.merge(study.base, adapter, quantisation, study.device)
+    answer = generate.answerer(merged, tokenizer, max_new_tokens=study.max_new_tokens)
+    grade.evaluate(read_examples(study.test), answer).to_parquet(folder / "graded.parquet")
+    facts = {"arm": arm.name, "seed": arm.seed, "examples": len(arm.examples), "losses": result.losses}
+    took = {"seconds": result.seconds, "tokens": result.tokens}
+    artifacts.write_manifest(folder, {**facts, **took, "outputs": artifacts.describe(folder, OUTPUTS)})
+
+
+def curves(outcomes: Sequence[Outcome], seed: int) -> dict[str, tuple[list[int], list[float]]]:
+    """{arm: (steps, nats per answer token)} of the runs of one seed."""
+    chosen = {one.arm: one.losses for one in outcomes if one.seed == seed}
+    return {name: tuple(map(list, zip(*points, strict=True))) for name, points in chosen.items() if points}
+
+
+def outcome(folder: Path) -> Outcome:
+    """The arm that was finished in `folder`. Raises ArtifactError where its files are not those of its manifest."""
+    facts = artifacts.verify(folder)
+    losses = [(int(step), float(loss)) for step, loss in facts["losses"]]
+    kept = {name: facts[name] for name in ("arm", "seed", "examples", "seconds", "tokens")}
+    return Outcome(folder=folder, losses=losses, **kept)
+
+
+def _finished(folder: Path) -> bool:
+    try:
+        artifacts.verify(folder)
+    except artifacts.ArtifactError:
+        return False
+    return True
+
+
+def _begin(threads: int) -> None:
+    """A worker ends with the process that asked for it, even by SIGKILL, and keeps to its share of the cores."""
+    kernel.die_with_parent()
+    torch.set_num_threads(threads)
