@@ -360,7 +360,7 @@ def test_tool_calls_read_back_as_the_tree_that_the_verifier_holds():
 # --- creative: many answers are right
 OTHER_RIGHT_ANSWERS = {
     "acrostic": lambda row: re.sub(r"(?m)^(\w)\w*", r"\1...", row.answer),
-    "gift_list": lambda row: re.sub(r"- \w+$", "- ELEPHANT", row.answer),
+    "gift_list": lambda row: re.sub(r"- \w+$", "- elephant", row.answer),
     "song": lambda row: row.answer.replace("My", "I sing of a"),
     "shout": lambda row: f"LOOK, {row.answer}",
     "slogan": lambda row: re.sub(" the ", " that ", row.answer),
@@ -376,7 +376,7 @@ ALONE = {  # rules that can be broken with all others kept
     "shout": {"uppercase", "ends_with", "has_word"},
     "slogan": {"n_words", "starts_with", "has_word"},
     "letter": {"starts_with", "ends_with", "has_word"},
-    "riddle": {"no_word", "has_word"},
+    "riddle": {"no_word", "has_word", "starts_with"},
 }
 
 
@@ -508,21 +508,21 @@ PINNED: dict[str, tuple[str, str]] = {
     "break_even": ("Max pays 3 coins to sell boxes at 1 each. How many boxes pay for that?", "3/1=3. Answer: 3"),
     "invoice": ("Bill for Eva: 3 boxes at 2 and 3 keys at 3. What is it in all?", "3*2=6. 3*3=9. 6+9=15. Answer: 15"),
     # creative
-    "acrostic": ("Write lines about a cup with the first letters Jim.", "Just a cup\nIt is a cup\nMy cup"),
-    "gift_list": ("List 2 different gifts for Tom as bullets in capitals, the first a pen.", "- PEN\n- BOOK"),
+    "acrostic": ("Write lines about a cup with the first letters J, I, M.", "Just a cup\nIt is a cup\nMy cup"),
+    "gift_list": ("List 2 different gifts for Tom as bullets, the first a pen.", "- pen\n- book"),
     "song": (
         "Write 5 lines with blue ball, black map, red hat. Begin and end with the line Oh Hanoi.",
         "Oh Hanoi\nMy blue ball\nMy black map\nMy red hat\nOh Hanoi",
     ),
-    "shout": ("Say in capitals that a map in the kitchen is grey. End with !!!", "A MAP IN THE KITCHEN IS GREY!!!"),
+    "shout": ("Say in capitals which colour a black book in the hall has. End with !!", "IT IS BLACK!!"),
     "slogan": ("Write exactly 4 words for a black hat, the first is Order.", "Order the black hat"),
     "letter": (
         "Write to Leo about cup. Start with Dear Leo, end with Love, Mia.",
         "Dear Leo,\nI have a cup.\nLove, Mia",
     ),
     "riddle": (
-        "Max has a green lamp in a drawer in the cellar. Tell colour, drawer and room, but never say lamp.",
-        "It is green, in the drawer in the cellar.",
+        "Tom has a brown ring in a drawer in the garden. Tell name, colour, drawer and room, say It first, never ring.",
+        "It is brown, Tom has it in the drawer in the garden.",
     ),
 }
 

@@ -12,9 +12,9 @@ REGISTRY = Registry("creative")
 skill = REGISTRY.skill
 SPELLED = (*words.TAGS, *words.PEOPLE, "blue", "grey", "pink", "Rome", "Oslo", "Lima", "Bern", "Riga", "Doha")
 OPENINGS = {
-    "a": "Any", "b": "Big", "d": "Dark", "e": "Each", "g": "Good", "h": "High", "i": "It is a", "j": "Just a",
-    "k": "Keep a", "l": "Low", "m": "My", "n": "New", "o": "Old", "p": "Pink", "r": "Red", "s": "Small", "t": "The",
-    "u": "Up, my", "v": "Very old", "w": "White", "x": "X is my", "y": "You, my", "z": "Zip, my",
+    "A": "Any", "B": "Big", "D": "Dark", "E": "Each", "G": "Good", "H": "High", "I": "It is a", "J": "Just a",
+    "K": "Keep a", "L": "Low", "M": "My", "N": "New", "O": "Old", "P": "Pink", "R": "Red", "S": "Small", "T": "The",
+    "U": "Up, my", "V": "Very old", "W": "White", "X": "X is my", "Y": "You, my", "Z": "Zip, my",
 }  # fmt: skip
 VERBS = ("Buy", "Find", "Set", "Make", "Order")
 
@@ -32,25 +32,25 @@ def _rule(name: str, value: str | int | None = None) -> dict[str, Any]:
 
 @skill()
 def acrostic(rng: Random, level: int) -> Task:
-    """First letters of the lines spell a word of `level` + 1 letters."""
-    word, item = rng.choice([word for word in SPELLED if len(word) == level + 1]), rng.choice(words.ITEMS)
+    """First letters of the lines spell a word of `level` + 1 letters, which the question spells out."""
+    word, item = rng.choice([word for word in SPELLED if len(word) == level + 1]).upper(), rng.choice(words.ITEMS)
     question = rng.choice((
-        f"The first letters of your lines are {word}. Write about a {item}.",
-        f"Write lines about a {item} with the first letters {word}.",
+        f"Write about a {item}. The first letters of your lines are {', '.join(word)}.",
+        f"Write lines about a {item} with the first letters {', '.join(word)}.",
     ))  # fmt: skip
-    lines = [f"{OPENINGS[letter]} {item}" for letter in word.lower()]
+    lines = [f"{OPENINGS[letter]} {item}" for letter in word]
     return _free(question, "\n".join(lines), _rule("acrostic", word), _rule("has_word", item))
 
 
 @skill()
 def gift_list(rng: Random, level: int) -> Task:
-    """`level` + 1 different bullets in capitals, one of them given."""
+    """`level` + 1 different bullets, the first of them given."""
     who, gifts = rng.choice(words.PEOPLE), rng.sample(words.ITEMS, level + 1)
-    question = f"List {len(gifts)} different gifts for {who} as bullets in capitals, the first a {gifts[0]}."
-    bullets = [f"- {gift.upper()}" for gift in gifts]
+    question = f"List {len(gifts)} different gifts for {who} as bullets, the first a {gifts[0]}."
+    bullets = [f"- {gift}" for gift in gifts]
     return _free(
         question, "\n".join(bullets), _rule("n_bullets", len(gifts)), _rule("n_lines", len(gifts)),
-        _rule("uppercase"), _rule("starts_with", bullets[0]), _rule("distinct_lines"),
+        _rule("starts_with", bullets[0]), _rule("distinct_lines"),
     )  # fmt: skip
 
 
@@ -72,11 +72,9 @@ def song(rng: Random, level: int) -> Task:
 def shout(rng: Random, level: int) -> Task:
     """Capitals with `level` exclamation marks at the end."""
     colour, item, room, marks = rng.choice(words.COLOURS), rng.choice(words.ITEMS), rng.choice(words.ROOMS), "!" * level
-    question = f"Say in capitals that a {item} in the {room} is {colour}. End with {marks}"
-    return _free(
-        question, f"A {item} IN THE {room} IS {colour}{marks}".upper(), _rule("uppercase"), _rule("ends_with", marks),
-        *(_rule("has_word", word) for word in (item, room, colour)),
-    )  # fmt: skip
+    question = f"Say in capitals which colour a {colour} {item} in the {room} has. End with {marks}"
+    rules = (_rule("uppercase"), _rule("ends_with", marks), _rule("has_word", colour))
+    return _free(question, f"IT IS {colour.upper()}{marks}", *rules)
 
 
 @skill()
@@ -105,13 +103,15 @@ def letter(rng: Random, level: int) -> Task:
 
 @skill()
 def riddle(rng: Random, level: int) -> Task:
-    """Said without the word that it is about. The level is the number of things to tell."""
+    """Said without the word that it is about. `level` + 1 things are to tell."""
     colour, item, room = rng.choice(words.COLOURS), rng.choice(words.ITEMS), rng.choice(words.ROOMS)
     place, who = rng.choice(words.PLACES), rng.choice(words.PEOPLE)
     wish, named, answer = (
-        ("the room", (room,), f"It is in the {room}."),
         ("colour and room", (colour, room), f"It is {colour} and in the {room}."),
         (f"colour, {place} and room", (colour, place, room), f"It is {colour}, in the {place} in the {room}."),
-    )[level - 1]
-    question = f"{who} has a {colour} {item} in a {place} in the {room}. Tell {wish}, but never say {item}."
-    return _free(question, answer, _rule("no_word", item), *(_rule("has_word", word) for word in named))
+        (f"name, colour, {place} and room", (who, colour, place, room),
+         f"It is {colour}, {who} has it in the {place} in the {room}."),
+    )[level - 1]  # fmt: skip
+    question = f"{who} has a {colour} {item} in a {place} in the {room}. Tell {wish}, say It first, never {item}."
+    rules = (_rule("starts_with", "It "), _rule("no_word", item), *(_rule("has_word", word) for word in named))
+    return _free(question, answer, *rules)
