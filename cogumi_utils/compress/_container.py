@@ -2,7 +2,8 @@
 
     8 bytes  magic          2  version        4  bytes of the header as stored        4  its bytes unpacked
     8        bytes of the payload            32  SHA-256 of the 26 bytes above and of the stored header
-    header   JSON, zstd     payload          as the header's `frames` say; its SHA-256 is in the header
+    header   JSON, zstd with the text of `_dictionary`
+    payload  as the header's `frames` say; its SHA-256 is in the header
 
 Little-endian throughout. The digests find damage; they do not prove who wrote the file.
 """
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from cogumi_utils.artifacts import atomic_write_bytes
+from cogumi_utils.compress._dictionary import header_dictionary
 from cogumi_utils.compress._streams import Frame, expand, smallest
 from cogumi_utils.errors import CogumiError
 
@@ -37,7 +39,7 @@ def assemble(header: dict[str, Any], payload: bytes, level: int) -> bytes:
     """The file's bytes; the payload's digest is added to the header."""
     header = {**header, "payload_sha256": hashlib.sha256(payload).hexdigest()}
     text = json.dumps(header, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
-    stored = smallest({"json": text}, level).data
+    stored = smallest({"json": text}, level, header_dictionary()).data
     head = _HEAD.pack(MAGIC, VERSION, len(stored), len(text), len(payload))
     return head + hashlib.sha256(head + stored).digest() + stored + payload
 
@@ -85,7 +87,7 @@ def read(path: Path) -> Contents:
 def _header(path: Path, stored: bytes, plain: int) -> dict[str, Any]:
     if plain > MAX_HEADER:
         raise _damaged(path, f"a header of {plain} bytes")
-    text = expand(Frame("json", "raw" if len(stored) == plain else "zstd", stored), plain)
+    text = expand(Frame("json", "raw" if len(stored) == plain else "zstd", stored), plain, header_dictionary())
     try:
         header = json.loads(text)
     except (ValueError, RecursionError):

@@ -50,16 +50,19 @@ def bundles(counts: Sequence[int], kept: Sequence[int]) -> list[int]:
     return sizes[::-1]
 
 
-def smallest(arranged: dict[str, bytes], level: int) -> Frame:
-    """The arrangement and coding with the fewest bytes; the earlier of equals. Never more than the plain bytes."""
+def smallest(arranged: dict[str, bytes], level: int, known: bytes = b"") -> Frame:
+    """The arrangement and coding with the fewest bytes; the earlier of equals. Never more than the plain bytes.
+
+    known: text that the reader has too.
+    """
     frames = []
     for name, plain in arranged.items():
         frames.append(Frame(name, "raw", plain))
-        frames += [Frame(name, "zstd", packed) for packed in _compressed(plain, level)]
+        frames += [Frame(name, "zstd", packed) for packed in _compressed(plain, level, known)]
     return min(frames, key=lambda frame: len(frame.data))
 
 
-def _compressed(plain: bytes, level: int) -> list[bytes]:
+def _compressed(plain: bytes, level: int, known: bytes) -> list[bytes]:
     """With the level's own settings, and with long matches only: short ones in noise cost more than they save.
 
     Frames carry no content size: zstandard's one-shot reader would allocate whatever a forged one says.
@@ -67,10 +70,15 @@ def _compressed(plain: bytes, level: int) -> list[bytes]:
     sizes = {"source_size": len(plain), "write_content_size": False}
     settings = [sizes, {**sizes, "min_match": zstandard.MINMATCH_MAX}]
     chosen = [zstandard.ZstdCompressionParameters.from_level(level, **each) for each in settings]
-    return [zstandard.ZstdCompressor(compression_params=each).compress(plain) for each in chosen]
+    dictionary = _dictionary(known)
+    return [zstandard.ZstdCompressor(compression_params=each, dict_data=dictionary).compress(plain) for each in chosen]
 
 
-def expand(frame: Frame, most: int) -> bytes:
+def _dictionary(known: bytes) -> zstandard.ZstdCompressionDict | None:
+    return zstandard.ZstdCompressionDict(known, dict_type=zstandard.DICT_TYPE_RAWCONTENT) if known else None
+
+
+def expand(frame: Frame, most: int, known: bytes = b"") -> bytes:
     """The arranged bytes of a frame, at most `most`. Raises CogumiError for anything else, before it takes memory."""
     if frame.coding == "raw":
         plain = frame.data
@@ -78,7 +86,7 @@ def expand(frame: Frame, most: int) -> bytes:
         try:
             if zstandard.frame_content_size(frame.data) != -1:
                 raise inconsistent("a compressed stream that states its own size")
-            reader = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW)
+            reader = zstandard.ZstdDecompressor(dict_data=_dictionary(known), max_window_size=MAX_WINDOW)
             plain = reader.decompress(frame.data, max_output_size=max(most, 1), allow_extra_data=False)
         except zstandard.ZstdError as error:
             raise inconsistent(f"a compressed stream that does not unpack into {most} bytes ({error})") from None

@@ -4,8 +4,8 @@ Pruning leaves no weight near zero, so levels there would be wasted: ±scale · 
 the floor (64ths, one a tensor) chosen for the least squared error. Evenly spaced levels and an entropy coder behind
 them come close to the best any scalar quantiser can do at a given size (Gish and Pierce 1968), and they do here: on
 a trained rank-32 adapter at 78% sparsity, codes and scales together, levels −7…7 with groups of 32 take 26.5 KB for an
-error of B·A of 8.8%, these with groups of 128 take 26.3 KB for 7.3%; 16 levels fitted by k-means for each tensor take
-29.7 KB with their codebooks for 5.9%, where half a bit a weight more should have brought it to 5.3%.
+error of B·A of 8.8%, these with groups of 128 take 26.4 KB for 6.9%; 16 levels fitted by k-means for each tensor take
+30.1 KB with their codebooks for 6.1%, where the half bit more that they spend on a weight should have bought 4.8%.
 """
 
 from __future__ import annotations
