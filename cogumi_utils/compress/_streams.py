@@ -71,11 +71,12 @@ def _compressed(plain: bytes, level: int, known: bytes) -> list[bytes]:
     settings = [sizes, {**sizes, "min_match": zstandard.MINMATCH_MAX}]
     chosen = [zstandard.ZstdCompressionParameters.from_level(level, **each) for each in settings]
     dictionary = _dictionary(known)
-    return [zstandard.ZstdCompressor(compression_params=each, dict_data=dictionary).compress(plain) for each in chosen]
+    # by place: these constructors are C and publish no names; the first 3 is the level, overruled by the settings
+    return [zstandard.ZstdCompressor(3, dictionary, each).compress(plain) for each in chosen]
 
 
 def _dictionary(known: bytes) -> zstandard.ZstdCompressionDict | None:
-    return zstandard.ZstdCompressionDict(known, dict_type=zstandard.DICT_TYPE_RAWCONTENT) if known else None
+    return zstandard.ZstdCompressionDict(known, zstandard.DICT_TYPE_RAWCONTENT) if known else None
 
 
 def expand(frame: Frame, most: int, known: bytes = b"") -> bytes:
@@ -86,8 +87,8 @@ def expand(frame: Frame, most: int, known: bytes = b"") -> bytes:
         try:
             if zstandard.frame_content_size(frame.data) != -1:
                 raise inconsistent("a compressed stream that states its own size")
-            reader = zstandard.ZstdDecompressor(dict_data=_dictionary(known), max_window_size=MAX_WINDOW)
-            plain = reader.decompress(frame.data, max_output_size=max(most, 1), allow_extra_data=False)
+            reader = zstandard.ZstdDecompressor(_dictionary(known), MAX_WINDOW)
+            plain = reader.decompress(frame.data, max_output_size=max(most, 1))
         except zstandard.ZstdError as error:
             raise inconsistent(f"a compressed stream that does not unpack into {most} bytes ({error})") from None
     if len(plain) > most:
