@@ -82,8 +82,7 @@ def _table(done: Sequence[Verified], names: Sequence[str]) -> pd.DataFrame:
     import pandas as pd
 
     tables = [table for tier in done if len(table := tier.table())]
-    table = (
-        pd.concat(tables, ignore_index=True).set_index("teacher").reindex(names)
-    )  # a tier may have had nothing to do
+    table = pd.concat(tables, ignore_index=True).set_index("teacher")
+    table = table.reindex(names)  # also the tier that had nothing left to do
     counts = [column for column in table if column != "cost_usd_per_kept"]
     return table.fillna(dict.fromkeys(counts, 0)).reset_index()

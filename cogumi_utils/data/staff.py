@@ -27,10 +27,14 @@ class Post:
     model: str
     base_url: str
     error_rate: float
-    price: Price
+    usd_per_million: Sequence[float]  # tokens read, tokens written
     limit_usd: float
     folder: Path
     seed: int
+
+    @property
+    def price(self) -> Price:
+        return Price(*self.usd_per_million)
 
     def teacher(self) -> Teacher:
         return OracleTeacher(self._tier(), seed=self.seed) if self.model == ORACLE else self._endpoint()
@@ -76,7 +80,7 @@ def posts(
             fix="write it into base_urls, such as http://localhost:8000/v1",
         )
     return [
-        Post(f"tier {number}", model, url, rate, Price(dollars_in, dollars_out), limit_usd, folder, seed)
+        Post(f"tier {number}", model, url, rate, (dollars_in, dollars_out), limit_usd, folder, seed)
         for number, (model, url, rate, dollars_in, dollars_out) in enumerate(
             zip(models, base_urls, error_rates, usd_in, usd_out, strict=True), 1
         )

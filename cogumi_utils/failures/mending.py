@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-ALPHA = 0.05
+ALPHA = 0.05  # false discovery rate
+MENDED = 0.5  # share right from which a pattern counts as mended
 
 
 def scores(before: pd.DataFrame, outcomes: Sequence[Outcome]) -> pd.DataFrame:
@@ -45,14 +46,14 @@ def arms_of(outcomes: Sequence[Outcome]) -> list[str]:
     return list(dict.fromkeys(outcome.arm for outcome in outcomes))
 
 
-def by_pattern(table: pd.DataFrame, arms: Sequence[str], names: Mapping[int, str], seed: int) -> pd.DataFrame:
+def by_pattern(table: pd.DataFrame, arms: Sequence[str], patterns: pd.DataFrame, seed: int) -> pd.DataFrame:
     """A row an arm and pattern: n, before, after, difference with 95% interval, p, q (FDR over the rows), verdict.
 
     verdict: `better` or `worse` where q is under 5%, else `open`.
     """
     import pandas as pd
 
-    rows = []
+    names, rows = dict(zip(patterns["pattern"], patterns["name"], strict=True)), []
     for arm in arms:
         for pattern, group in table[table["pattern"] >= 0].groupby("pattern"):
             found = paired_difference(group["nothing"], group[arm], seed)
@@ -68,10 +69,10 @@ def by_pattern(table: pd.DataFrame, arms: Sequence[str], names: Mapping[int, str
     return result
 
 
-def contrast(table: pd.DataFrame, one: str, other: str, seed: int) -> Paired:
-    """Arm `one` minus arm `other` on the tasks of the failing patterns."""
+def contrasts(table: pd.DataFrame, pairs: Sequence[tuple[str, str]], seed: int) -> dict[str, Paired]:
+    """{"one minus other": paired difference of two arms on the tasks of the failing patterns}."""
     failing = table[table["pattern"] >= 0]
-    return paired_difference(failing[other], failing[one], seed)
+    return {f"{one} minus {other}": paired_difference(failing[other], failing[one], seed) for one, other in pairs}
 
 
 def elsewhere(table: pd.DataFrame, arm: str, seed: int) -> dict[str, Paired]:
@@ -81,9 +82,9 @@ def elsewhere(table: pd.DataFrame, arm: str, seed: int) -> dict[str, Paired]:
     return dict(sorted(found.items(), key=lambda item: item[1].low))
 
 
-def not_mended(patterns: pd.DataFrame, arm: str, *, above: float) -> list[str]:
-    """The patterns that stay at or under `above` after `arm`: what this budget cannot mend."""
-    rows = patterns[(patterns["arm"] == arm) & (patterns["after"] <= above)]
+def not_mended(patterns: pd.DataFrame, arm: str) -> list[str]:
+    """The patterns of which `arm` answers less than half right: what this budget cannot mend."""
+    rows = patterns[(patterns["arm"] == arm) & (patterns["after"] < MENDED)]
     return rows.sort_values("after")["pattern"].tolist()
 
 

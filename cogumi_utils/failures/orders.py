@@ -23,12 +23,12 @@ def mistakes(battery: pd.DataFrame, tasks: Sequence[Example]) -> dict[str, Mista
     return {row.id: Mistake(known[row.id], row.answer, row.reason) for row in rows if row.id in known}
 
 
-def aware(patterns: pd.DataFrame, battery: pd.DataFrame, failures: Sequence[Example], n: int) -> list[Commission]:
+def aware(patterns: pd.DataFrame, battery: pd.DataFrame, tasks: Sequence[Example], n: int) -> list[Commission]:
     """One commission a pattern, told what fails and how: `n` tasks in all, the same number for each pattern.
 
-    battery: answers with their `pattern` (-1 where passed); failures: the failed tasks of it.
+    battery: answers with their `pattern` (-1 where passed); tasks: its tasks.
     """
-    found = mistakes(battery, failures)
+    found = mistakes(battery, tasks)
     orders = []
     for row, share in zip(patterns.itertuples(), evenly(n, len(patterns)), strict=True):
         members = [found[i] for i in battery.loc[battery["pattern"] == row.pattern, "id"] if i in found]

@@ -10,14 +10,22 @@ from cogumi_utils.data.commission import Commission
 from cogumi_utils.data.pairs import bidirectional
 from cogumi_utils.data.staff import Post
 from cogumi_utils.data.teachers import Verified, verified
+from cogumi_utils.failures import orders
+from cogumi_utils.failures.embed import load_embedder
 from cogumi_utils.failures.orders import mixture
+from cogumi_utils.failures.regions import assign
+from cogumi_utils.failures.texts import prompt_vectors
 from cogumi_utils.model.distill import Arm
 from cogumi_utils.schema import Example
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FORWARD, BIDIRECTIONAL, RANDOM = "failure-aware", "failure-aware, both ways", "random"
+SPARE = 1.3  # pairs ordered for each that is needed
+SHOWN = 2000  # tasks of the battery that the control's teacher sees samples of
+FORWARD, BIDIRECTIONAL, RANDOM = "failure-aware", "both ways", "random"
+ARMS = (FORWARD, BIDIRECTIONAL, RANDOM)
+PAIRS = ((FORWARD, RANDOM), (BIDIRECTIONAL, FORWARD), (FORWARD, "nothing"), (RANDOM, "nothing"))
 
 
 @dataclass(frozen=True)
@@ -27,6 +35,23 @@ class Written:
     seed: int
     aware: Verified
     random: Verified
+
+
+def place(answers: pd.DataFrame, tasks: Sequence[Example], patterns: pd.DataFrame, embedder: str) -> pd.DataFrame:
+    """Graded answers (rows as `tasks`) with their `pattern`, -1 outside all: by the prompts alone."""
+    vectors = prompt_vectors(load_embedder(embedder), tasks)
+    return answers.assign(pattern=assign(vectors, patterns))
+
+
+def order(
+    patterns: pd.DataFrame, battery: pd.DataFrame, tasks: Sequence[Example], n: int, seed: int
+) -> tuple[list[Commission], list[Commission]]:
+    """What the teacher is asked for: `n` pairs told of the failures, and as many without; `SPARE` times as many each,
+    since what its verifier refuses is not used.
+    """
+    ordered = round(SPARE * n)
+    control = orders.at_random(battery, tasks, ordered, shown=SHOWN, seed=seed)
+    return orders.aware(patterns, battery, tasks, ordered), control
 
 
 def write(post: Post, aware: Sequence[Commission], random: Sequence[Commission]) -> Written:

@@ -49,7 +49,6 @@ class Study:
     recipe: sft.Recipe
     folder: Path
     max_new_tokens: int
-    four_bit: bool = False
     device: str = "cpu"
     threads: int = 1
 
@@ -105,12 +104,12 @@ def run(study: Study, arms: Sequence[Arm], *, workers: int = 1) -> list[Outcome]
 def train_arm(study: Study, arm: Arm) -> None:
     """Train, merge, grade, and write the arm's folder with its manifest."""
     folder = study.folder / arm.key
-    quantisation = sft.quantisation(study.device)[0] if study.four_bit else None
-    model, tokenizer = student.load(study.base, quantization_config=quantisation, device_map=study.device)
+    dtype = torch.bfloat16 if study.device == "cuda" else torch.float32
+    model, tokenizer = student.load(study.base, dtype=dtype, device_map=study.device)
     recipe = replace(study.recipe, seed=arm.seed)
     result = sft.train(model, tokenizer, arm.examples, recipe, folder=folder / "checkpoints")
     adapter = sft.save_adapter(result.model, folder / "adapter", study.base_ref)
-    merged = merge.merge(study.base, adapter, quantisation, study.device)
+    merged = merge.merge(study.base, adapter, None, study.device)
     answer = generate.answerer(merged, tokenizer, max_new_tokens=study.max_new_tokens)
     grade.evaluate(read_examples(study.test), answer).to_parquet(folder / "graded.parquet")
     facts = {"arm": arm.name, "seed": arm.seed, "examples": len(arm.examples), "losses": result.losses}

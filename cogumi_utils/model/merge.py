@@ -9,7 +9,9 @@ import torch
 from peft import PeftModel
 from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from cogumi_utils.data.chat import prompt_text
 from cogumi_utils.model.student import load
+from cogumi_utils.schema import Example
 
 
 def merge(
@@ -33,6 +35,11 @@ def put_on(
     """The base with the adapter beside its matrices, as it was trained, and the tokenizer."""
     model, tokenizer = load(base, quantization_config=quantisation, device_map=device)
     return PeftModel.from_pretrained(model, adapter), tokenizer
+
+
+def texts_of(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example]) -> list[str]:
+    """Prompts in the chat template with their reference answers: what two models' logits are compared on."""
+    return [prompt_text(tokenizer, example.prompt) + example.answer for example in examples]
 
 
 @torch.inference_mode()
