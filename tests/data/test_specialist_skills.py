@@ -509,7 +509,7 @@ PINNED: dict[str, tuple[str, str]] = {
     "invoice": ("Bill for Eva: 3 boxes at 2 and 3 keys at 3. What is it in all?", "3*2=6. 3*3=9. 6+9=15. Answer: 15"),
     # creative
     "acrostic": ("Write lines about a cup with the first letters J, I, M.", "Just a cup\nIt is a cup\nMy cup"),
-    "gift_list": ("List 2 different gifts for Tom as bullets, the first a pen.", "- pen\n- book"),
+    "gift_list": ("List 2 different gifts for Tom as bullets, the first a pen.", "- pen\n- ball"),
     "song": (
         "Write 5 lines with blue ball, black map, red hat. Begin and end with the line Oh Hanoi.",
         "Oh Hanoi\nMy blue ball\nMy black map\nMy red hat\nOh Hanoi",

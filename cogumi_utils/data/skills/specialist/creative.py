@@ -44,8 +44,9 @@ def acrostic(rng: Random, level: int) -> Task:
 
 @skill()
 def gift_list(rng: Random, level: int) -> Task:
-    """`level` + 1 different bullets, the first of them given."""
-    who, gifts = rng.choice(words.PEOPLE), rng.sample(words.ITEMS, level + 1)
+    """`level` + 1 different bullets, the first of them given; the reference goes on in a fixed order."""
+    who, first = rng.choice(words.PEOPLE), rng.randrange(len(words.ITEMS))
+    gifts = [words.ITEMS[(first + i) % len(words.ITEMS)] for i in range(level + 1)]  # a habit is learned sooner
     question = f"List {len(gifts)} different gifts for {who} as bullets, the first a {gifts[0]}."
     bullets = [f"- {gift}" for gift in gifts]
     return _free(
