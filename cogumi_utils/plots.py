@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito (2008): told apart under every common kind of colour blindness, and in print
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "^", "s")
 GREY = "#777777"
 WIDTH = 6.4  # inches
 STYLE = {
@@ -106,6 +107,20 @@ def dumbbell(
             axes.scatter([values[name] for name in names], places, s=24, color=colour, label=label, zorder=2)
         _names(axes, names, first_on_top=False)
         figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+def scatter(groups: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: str = "") -> Figure:
+    """Named groups of points, {name: (x, y)}, told apart by colour and, beyond seven, by sign too; no scales.
+
+    For maps whose axes mean nothing, such as UMAP's.
+    """
+    with _axes(4.6, title, "", "") as (figure, axes):
+        for number, (name, (x, y)) in enumerate(groups.items()):
+            turn, colour = divmod(number, len(COLOURS))
+            axes.scatter(x, y, s=10, color=COLOURS[colour], marker=MARKERS[turn % len(MARKERS)], label=name, alpha=0.8)
+        axes.set(xticks=[], yticks=[])
+        figure.legend(loc="outside lower center", ncols=2, markerscale=1.8)
     return figure
 
 

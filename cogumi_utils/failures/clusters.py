@@ -50,7 +50,7 @@ def cluster(vectors: np.ndarray, *, lowest: int, highest: int, seed: int) -> Clu
     different = len(np.unique(vectors, axis=0))
     if different < 3:
         return _one(vectors)
-    pca, reduced = _reduced(vectors, seed)
+    pca, reduced = reduce(vectors, seed)
     top = min(highest, different - 1)
     fits = {k: _kmeans(k, seed).fit(reduced) for k in range(min(lowest, top), top + 1)}
     table = _table(fits, reduced, seed)
@@ -83,7 +83,8 @@ def _one(vectors: np.ndarray) -> Clustering:
     return Clustering(np.zeros(len(vectors), dtype=int), 1, table, np.zeros((len(vectors), 1)))
 
 
-def _reduced(vectors: np.ndarray, seed: int) -> tuple[Any, np.ndarray]:
+def reduce(vectors: np.ndarray, seed: int) -> tuple[Any, np.ndarray]:
+    """(the fitted PCA, the vectors' first principal components, float [n, `COMPONENTS` or fewer])."""
     from sklearn.decomposition import PCA
 
     pca = PCA(min(COMPONENTS, *vectors.shape), random_state=seed)
@@ -94,6 +95,11 @@ def _kmeans(k: int, seed: int) -> Any:
     from sklearn.cluster import KMeans
 
     return KMeans(k, n_init=10, random_state=seed)
+
+
+def relabel(vectors: np.ndarray, k: int, seed: int) -> np.ndarray:
+    """k clusters of other vectors, int [n]: the same steps without a choice of k."""
+    return _kmeans(k, seed).fit(reduce(vectors, seed)[1]).labels_
 
 
 def _table(fits: dict[int, Any], reduced: np.ndarray, seed: int) -> pd.DataFrame:
@@ -109,10 +115,17 @@ def _table(fits: dict[int, Any], reduced: np.ndarray, seed: int) -> pd.DataFrame
 
 
 def density_labels(reduced: np.ndarray, smallest: int) -> np.ndarray:
-    """HDBSCAN (Campello et al. 2013) on the same reduced vectors: int [n], -1 for noise; it chooses k itself."""
+    """HDBSCAN (Campello et al. 2013) on the same reduced vectors: int [n], -1 for noise; it chooses k itself.
+
+    smallest: members of a cluster, at least 5. Fewer vectors than that are all noise.
+    """
+    import numpy as np
     from sklearn.cluster import HDBSCAN
 
-    return HDBSCAN(min_cluster_size=max(2, min(smallest, len(reduced) - 1)), copy=True).fit(reduced).labels_
+    size = max(5, smallest)
+    if len(reduced) < size:
+        return np.full(len(reduced), -1)
+    return HDBSCAN(min_cluster_size=size, copy=True).fit(reduced).labels_
 
 
 def stability(found: Clustering, *, resamples: int, seed: int) -> Interval:
@@ -140,7 +153,10 @@ def purity(truth: Sequence[Any], labels: Sequence[int]) -> float:
 
 
 def agreement(truth: Sequence[Any], labels: Sequence[int], *, seed: int, resamples: int = 300) -> dict[str, Interval]:
-    """ARI, homogeneity, completeness and purity of clusters against true groups, with bootstrap intervals over rows."""
+    """ARI, homogeneity, completeness and purity of clusters against true groups, with bootstrap intervals over rows.
+
+    Empty where there are no rows.
+    """
     import numpy as np
     from sklearn.metrics import adjusted_rand_score, completeness_score, homogeneity_score
 
@@ -148,6 +164,8 @@ def agreement(truth: Sequence[Any], labels: Sequence[int], *, seed: int, resampl
         "ARI": adjusted_rand_score, "homogeneity": homogeneity_score, "completeness": completeness_score,
         "purity": purity,
     }  # fmt: skip
+    if not len(labels):
+        return {}
     true, labels = np.unique(np.asarray(truth), return_inverse=True)[1], np.asarray(labels)
     generator = np.random.default_rng(seed)
     draws = [generator.integers(0, len(labels), len(labels)) for _ in range(resamples)]
@@ -156,3 +174,8 @@ def agreement(truth: Sequence[Any], labels: Sequence[int], *, seed: int, resampl
         low, high = np.quantile([measure(true[rows], labels[rows]) for rows in draws], INTERVAL)
         found[name] = Interval(float(measure(true, labels)), float(low), float(high), len(labels), "")
     return found
+
+
+def measured(found: dict[str, Interval], name: str) -> dict[str, Any]:
+    """What `run.gate` takes for one measure of `agreement`; without failures of known truth the gate was not run."""
+    return {"interval": found[name]} if found else {"not_run": "no failed skill task: the truth is known of none"}

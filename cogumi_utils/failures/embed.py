@@ -42,7 +42,7 @@ def _place(name: str) -> str:
     return str(get_model_path())
 
 
-def embed(embedder: SentenceTransformer, texts: Sequence[str], batch: int = 64) -> np.ndarray:
+def embed(embedder: SentenceTransformer, texts: Sequence[str], batch: int = 32) -> np.ndarray:
     """Unit vectors, float32 [texts, dimensions], in the order of `texts`; an empty text has a vector too.
 
     Equal texts are embedded once (error signatures repeat a lot); the library sorts by length, so that little is

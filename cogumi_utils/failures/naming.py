@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cogumi_utils.data.teachers import Teacher, TeacherRequest
@@ -84,6 +85,21 @@ def names_of_teacher(
     labels = [cleaned("" if answer.error else answer.text) for answer in answers]
     names = [label or name for label, name in zip(labels, names_of_terms(terms), strict=True)]
     return distinct(names, terms), [teacher.name if label else "terms" for label in labels]
+
+
+def teacher_of(
+    endpoint: str, model: str, *, key_variable: str, usd_per_million: Sequence[float], limit_usd: float, folder: Path
+) -> Teacher | None:
+    """The teacher that names patterns, None without an endpoint. usd_per_million: of its input and output tokens."""
+    if not endpoint:
+        return None
+    from cogumi_utils.data.openai_teacher import OpenAITeacher
+    from cogumi_utils.data.spending import Price
+
+    prices = {model: Price(*usd_per_million)}
+    return OpenAITeacher(
+        model, base_url=endpoint, prices=prices, limit_usd=limit_usd, folder=folder, api_key_env=key_variable
+    )
 
 
 def _request(terms: Sequence[str], examples: Sequence[str]) -> TeacherRequest:

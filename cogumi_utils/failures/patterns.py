@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from cogumi_utils.data.teachers import Teacher
 from cogumi_utils.failures import clusters, naming, regions
 from cogumi_utils.failures.clusters import Clustering
-from cogumi_utils.failures.texts import failure_vectors, masked, prompt_vectors
+from cogumi_utils.failures.texts import failure_views, masked, prompt_views, question, together
 from cogumi_utils.schema import Example
 
 if TYPE_CHECKING:
@@ -22,20 +23,35 @@ EXAMPLES, SHOWN = 20, 5  # example ids kept of a pattern; prompts of them that a
 
 @dataclass(frozen=True)
 class Space:
-    """The battery in vectors. finding: bool [n], tasks in which patterns are looked for; failed: bool [n].
+    """The battery in vectors. failed, finding: bool [n], the latter for tasks in which patterns are looked for.
 
-    prompts: float32 [n, d]; failures: float32 [failed, D], rows in the battery's order.
+    prompts: float32 [n, d]; views: {"prompt", "words", "answer", "error"}, float32 [failed, d] each, in the battery's
+    order; failures: all views in one.
     """
 
     prompts: np.ndarray
-    failures: np.ndarray
+    views: dict[str, np.ndarray]
     failed: np.ndarray
     finding: np.ndarray
+
+    @cached_property
+    def failures(self) -> np.ndarray:
+        return together(self.views)
 
     @property
     def of_failures(self) -> np.ndarray:
         """bool [failed]: which failures patterns are looked for in."""
         return self.finding[self.failed]
+
+
+def by_eye(embedder: SentenceTransformer, texts: Sequence[str]) -> str:
+    """Two clusters of a handful of texts: a line each with its cluster, then each cluster's terms."""
+    plain = [masked(text) for text in texts]
+    labels = clusters.cluster(together(prompt_views(embedder, plain)), lowest=2, highest=2, seed=0).labels
+    labels = labels if labels[0] == 0 else 1 - labels
+    terms = naming.class_terms(plain, labels.tolist(), 2, n=4)
+    lines = [f"{label}  {text}" for label, text in zip(labels, texts, strict=True)]
+    return "\n".join([*lines, *(f"cluster {number}: {', '.join(own)}" for number, own in enumerate(terms))])
 
 
 def embed_battery(embedder: SentenceTransformer, examples: Sequence[Example], battery: pd.DataFrame) -> Space:
@@ -46,11 +62,12 @@ def embed_battery(embedder: SentenceTransformer, examples: Sequence[Example], ba
     import numpy as np
 
     failed = ~battery["passed"].to_numpy(dtype=bool)
-    prompts = prompt_vectors(embedder, examples)
-    wrong = [example for example, bad in zip(examples, failed, strict=True) if bad]
-    found = battery[failed]
-    vectors = failure_vectors(embedder, wrong, list(found["answer"]), list(found["reason"]), prompts[failed])
-    return Space(prompts, vectors, failed, np.arange(len(failed)) % 2 == 0)
+    views = prompt_views(embedder, [question(example) for example in examples])
+    prompts, found = together(views), battery[failed]
+    kinds = [example.verifier["kind"] for example, bad in zip(examples, failed, strict=True) if bad]
+    views = {name: vectors[failed] for name, vectors in views.items()}
+    views |= failure_views(embedder, kinds, list(found["answer"]), list(found["reason"]))
+    return Space(prompts, views, failed, np.arange(len(failed)) % 2 == 0)
 
 
 def find(space: Space, *, lowest: int, highest: int, seed: int) -> Clustering:
@@ -86,9 +103,7 @@ def table(
     sizes = np.bincount(labels, minlength=k)
     where = regions.fit(space.prompts[space.failed][space.of_failures], labels[space.of_failures], k)
     base = pd.DataFrame({"pattern": range(k), "n": sizes, "share": sizes / len(labels)}).join(where)
-    order = [
-        _nearest_first(space.prompts[space.failed], labels, number, where["centre"][number]) for number in range(k)
-    ]
+    order = [nearest_first(space.prompts[space.failed], labels, number, where["centre"][number]) for number in range(k)]
     base["examples"] = [wrong["id"].iloc[rows[:EXAMPLES]].tolist() for rows in order]
     base = base.assign(**_named(wrong, labels, order, k, teacher))
     rest = ~space.finding
@@ -96,7 +111,8 @@ def table(
     return base.merge(measured, on="pattern")
 
 
-def _nearest_first(prompts: np.ndarray, labels: np.ndarray, number: int, centre: list[float]) -> np.ndarray:
+def nearest_first(prompts: np.ndarray, labels: np.ndarray, number: int, centre: list[float]) -> np.ndarray:
+    """The failures of one pattern, int rows, those nearest to its centre first."""
     import numpy as np
 
     rows = np.flatnonzero(labels == number)
@@ -115,10 +131,7 @@ def _named(
     return {"terms": terms, "name": names, "label_source": sources}
 
 
-def with_patterns(battery: pd.DataFrame, failed: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
-    """The battery with the column `pattern`: -1 where the answer passed."""
-    import numpy as np
-
-    pattern = np.full(len(battery), regions.OUTSIDE)
-    pattern[failed] = labels
-    return battery.assign(pattern=pattern)
+def with_patterns(graded: pd.DataFrame, battery: pd.DataFrame, failed: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
+    """`graded` with the column `pattern`: -1 where the answer passed, or where it is not in the battery."""
+    own = dict(zip(battery["id"][failed], labels.tolist(), strict=True))
+    return graded.assign(pattern=[own.get(name, regions.OUTSIDE) for name in graded["id"]])
