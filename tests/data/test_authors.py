@@ -84,16 +84,16 @@ def test_a_kind_that_is_exhausted_brings_fewer_and_never_repeats():
 
 
 def test_each_task_bears_its_share_of_the_prompt_and_its_own_text():
-    few = order(7, product=2)
-    answers = author(per_call=4).write([few])
-    prompts = ["\n".join(message["content"] for message in few.messages(n)) for n in (4, 3)]
-    assert sum(a.tokens_in for a in answers[:4]) == -(-len(prompts[0]) // 4)
-    assert sum(a.tokens_in for a in answers[4:]) == -(-len(prompts[1]) // 4)
+    few = order(110, product=2)
+    answers = author(per_call=60).write([few])
+    prompts = ["\n".join(message["content"] for message in few.messages(n)) for n in (60, 50)]
+    assert sum(a.tokens_in for a in answers[:60]) == -(-len(prompts[0]) // 4)
+    assert sum(a.tokens_in for a in answers[60:]) == -(-len(prompts[1]) // 4)
     for answer in answers:
         json_text = len(questions([answer])[0]) + len(answer.text) + len('{"question": "", "answer": ""}')
         assert answer.tokens_out == -(-json_text // 4)
         assert answer.cost_usd == pytest.approx((answer.tokens_in + 4 * answer.tokens_out) / 1e6, abs=1e-15)
-    blind = author(per_call=4).write([order(7, product=2, aware=False)])
+    blind = author(per_call=60).write([order(110, product=2, aware=False)])
     assert questions(blind) == questions(answers)
     assert sum(a.tokens_in for a in blind) < sum(a.tokens_in for a in answers)
 

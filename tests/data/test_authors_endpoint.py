@@ -18,7 +18,7 @@ from cogumi_utils.data.commission import Commission, Mistake
 from cogumi_utils.data.openai_teacher import EndpointRefused, OpenAITeacher
 from cogumi_utils.data.spending import Price, SpendingLimitReached
 from cogumi_utils.data.teachers import TeacherAnswer, TeacherRequest, verified
-from cogumi_utils.schema import Example
+from cogumi_utils.schema import Example, content_id
 
 AGE = next(skill for skill in skills.all_skills() if skill.name == "age")
 
@@ -129,6 +129,7 @@ def test_the_second_answer_makes_a_verifier_of_the_same_kind(tmp_path, commissio
     with endpoint(says(written, second)) as server:
         (answer,) = endpoint_author(server, tmp_path / "a").write([commission])
     assert answer.request.example.verifier == {"kind": commission.pattern, "payload": payload}
+    assert answer.request.example.id == content_id(answer.request.messages, answer.request.example.verifier)
     assert len(verified([answer]).examples) == 1
     if commission.pattern == "python_tests":
         assert "three lines of Python" in server.bodies[1]["messages"][-1]["content"]
@@ -142,7 +143,7 @@ def test_the_second_answer_makes_a_verifier_of_the_same_kind(tmp_path, commissio
 
 @pytest.mark.parametrize(
     "second",
-    ["assert twice(2) == 4", "assert True\nassert 1 == 1", "assert len([]) == 0\nassert max(1, 2) == 2",
+    ["assert twice(2) == 4", "assert True\nassert 1 == 1", "assert len([]) == 0\nassert len([1]) == 1",
      "assert (\nassert", "assert twice(1) == 2\nassert other(1) == 2", "twice(1) == 2\ntwice(2) == 4"],
 )  # fmt: skip
 def test_tests_that_tell_too_little_verify_nothing(tmp_path, second):
@@ -167,6 +168,8 @@ def test_kinds_are_ordered_apart_and_keep_their_system_message(tmp_path):
         answers = endpoint_author(server, tmp_path).write([mixed])
     firsts = [body["messages"] for body in server.bodies if asks_for_tasks(body)]
     assert ["Tools: light(room)" in messages[1]["content"] for messages in firsts[:2]] == [False, True]
+    seconds = [[m["content"] for m in body["messages"]] for body in server.bodies if not asks_for_tasks(body)]
+    assert ["Tools: light(room)", "Light!", "light()", "New 1"] in seconds
     written = [answer.request.example for answer in answers if not answer.error]
     assert [(e.skill, [m["content"] for m in e.prompt]) for e in written] == [
         ("tables", ["New 0"]), ("tables", ["New 2"]), ("tool_calls", ["Tools: light(room)", "New 1"]),
@@ -178,6 +181,7 @@ REPLIES = {
     "cut": '[{"question": "q1", "answer": "1"}, {"question": "q2", "answer": "2"}, {"question": "q3", "ans',
     "wrapped": '{"tasks": [{"question": "q1", "answer": "1"}, {"question": "q2", "answer": "2"}]}',
     "lines": '{"question": "q1", "answer": "1"}\n{"question": " q2 ", "answer": "2\n"}',
+    "nested": '[{"question": "q1", "answer": "1", "of": {"question": "q0"}}, {"question": "q2", "answer": "2"}]',
     "amid braces": 'f = {x} {"a": [1, {"question": "q1", "answer": "1"}, } {"question": "q2", "answer": "2"}',
 }
 
@@ -274,6 +278,7 @@ def test_a_limit_reached_among_the_second_answers_leaves_nothing_to_pay_twice(tm
         assert verified(rich.write(commissions)).costs_usd["m"] == 0 and len(server.bodies) == 11
     assert len({json.dumps(body, sort_keys=True) for body in server.bodies}) == 11
     assert verified(answers).outcomes["m"] == {"kept": 10}
+    assert [answer.cached for answer in answers] == [True] * (asked - 1) + [False] * (11 - asked)
     assert rich.teacher.ledger.totals()["spent_usd"] == pytest.approx(11 * 0.00161)
 
 
