@@ -357,6 +357,16 @@ def test_tool_calls_read_back_as_the_tree_that_the_verifier_holds():
     assert lengths["three_calls"] == {3} and lengths["two_rooms_later"] == {2} and lengths["cancel"] == {1}
 
 
+def test_what_a_wish_leaves_out_has_one_value():
+    seen = Counter()
+    for row in drawn(BY_NAME["with_defaults"], 200):
+        ((name, arguments),) = [(call["name"], call["arguments"]) for call in row.verifier["payload"]["calls"]]
+        said = question(row).lower()
+        seen.update((name, key, value) for key, value in arguments.items() if not re.search(rf"\b{value}\b", said))
+    assert set(seen) == {("play", "volume", 5), ("play", "room", "all"), ("set_light", "room", "all"),
+                         ("timer", "name", "none")}  # fmt: skip
+
+
 # --- creative: many answers are right
 OTHER_RIGHT_ANSWERS = {
     "acrostic": lambda row: re.sub(r"(?m)^(\w)\w*", r"\1...", row.answer),
