@@ -30,7 +30,7 @@ class KeepMasks(TrainerCallback):
 
 
 def prune_in_steps(
-    adapted: PeftModel, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], recipe: sft.Recipe, *,
+    adapted: PeftModel, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], recipe: sft.Recipe,
     sparsities: Sequence[float], folder: Path,
 ) -> dict[str, Tensor]:  # fmt: skip
     """Prune to each of `sparsities` in turn, and train `recipe.steps` steps under the masks after each.

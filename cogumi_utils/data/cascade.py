@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 class Cascade:
     """examples: verified, of all tiers. tiers: a row a tier, as `Verified.table`. hardest: what the last tier saw.
 
-    usd: what was paid (0 for cached answers); usd_last_tier_alone: what the same texts cost at the last tier's price.
+    usd: what was paid (0 for cached answers); usd_alone: what the same texts cost at the last tier's price.
     """
 
     examples: list[Example]
     tiers: pd.DataFrame
     hardest: list[Mistake]
     usd: float
-    usd_last_tier_alone: float
+    usd_alone: float
 
 
 def climb(
-    mistakes: Sequence[Mistake], posts: Sequence[Post], *, name: str, hardest_share: float, write: int,
+    mistakes: Collection[Mistake], posts: Sequence[Post], *, name: str, hardest_share: float, write: int,
     taken: Collection[str] = (),
 ) -> Cascade:  # fmt: skip
     """Send what the student failed up the tiers; the last one writes `write` new tasks like the hardest share.
@@ -67,7 +67,7 @@ def climb(
     alone = sum(last.price.cost_pico(answer.tokens_in, answer.tokens_out) for answer in [*answered, *written]) / PICO
     return Cascade(
         examples=[example for tier in done for example in tier.examples], tiers=_table(done, [p.name for p in posts]),
-        hardest=worst, usd=sum(sum(tier.costs_usd.values()) for tier in done), usd_last_tier_alone=alone,
+        hardest=worst, usd=sum(sum(tier.costs_usd.values()) for tier in done), usd_alone=alone,
     )  # fmt: skip
 
 

@@ -54,19 +54,20 @@ class Post:
 
 
 def posts(
-    models: Sequence[str], *, base_urls: Sequence[str], error_rates: Sequence[float], usd_in: Sequence[float],
-    usd_out: Sequence[float], limit_usd: float, folder: Path, seed: int,
+    models: Sequence[str], base_urls: Sequence[str], error_rates: Sequence[float], usd_read: Sequence[float],
+    usd_written: Sequence[float], *, limit_usd: float, folder: Path, seed: int,
 ) -> list[Post]:  # fmt: skip
     """One Post a model, named `tier 1`, `tier 2`, ...; all lists have its length (dollars for a million tokens).
 
     base_urls: empty text for the oracle. Raises CogumiError for lists of unequal length and a model without an address.
     """
     lengths = {
-        "models": models, "base_urls": base_urls, "error_rates": error_rates, "usd_in": usd_in, "usd_out": usd_out
+        "models": models, "base_urls": base_urls, "error_rates": error_rates, "usd_read": usd_read,
+        "usd_written": usd_written,
     }  # fmt: skip
     if len({len(values) for values in lengths.values()}) != 1 or not models:
         raise CogumiError(
-            expected="one entry for each tier in models, base_urls, error_rates, usd_in and usd_out",
+            expected="one entry for each tier in models, base_urls, error_rates, usd_read and usd_written",
             found=", ".join(f"{name}: {len(values)}" for name, values in lengths.items()),
             why="each tier needs its model, its address and its price",
             fix="make the lists equally long in the stage's parameter file",
@@ -82,6 +83,6 @@ def posts(
     return [
         Post(f"tier {number}", model, url, rate, (dollars_in, dollars_out), limit_usd, folder, seed)
         for number, (model, url, rate, dollars_in, dollars_out) in enumerate(
-            zip(models, base_urls, error_rates, usd_in, usd_out, strict=True), 1
+            zip(models, base_urls, error_rates, usd_read, usd_written, strict=True), 1
         )
     ]

@@ -25,6 +25,7 @@ SECTIONS = (
     "sums",
     "work",
     "compression",
+    "modifiers",
 )
 HOURS_PER_WEEK = 168
 

@@ -35,6 +35,17 @@ class Recipe:
     save_every: int
     eval_every: int
     gradient_checkpointing: bool = False
+    modules: tuple[
+        str, ...
+    ] = ()  # names of the adapted matrices, such as q_proj; none: all linear layers of the blocks
+
+
+def recipe(
+    steps: int, batch: int, max_length: int, rank: int, learning_rate: float, seed: int, modules: Sequence[str] = ()
+) -> Recipe:
+    """A short training: one checkpoint at its end, no validation on the way."""
+    dials = {"steps": steps, "batch": batch, "max_length": max_length, "rank": rank, "learning_rate": learning_rate}
+    return Recipe(**dials, seed=seed, save_every=steps, eval_every=steps, modules=tuple(modules))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +112,10 @@ def quantisation(device: str) -> tuple[BitsAndBytesConfig | None, str]:
     return config, f"NF4 QLoRA: bitsandbytes {bnb.__version__} runs on {device}"
 
 
-def lora(rank: int) -> LoraConfig:
-    """Adapters on all linear layers of the blocks, alpha = 2 rank, no dropout (so that runs repeat exactly)."""
-    return LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
+def lora(rank: int, modules: Sequence[str] = ()) -> LoraConfig:
+    """Adapters on `modules` or all linear layers of the blocks, alpha = 2 rank, no dropout (so that runs repeat)."""
+    targets = list(modules) or "all-linear"
+    return LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=targets, task_type="CAUSAL_LM")
 
 
 def config(recipe: Recipe, folder: Path, device: str, has_validation: bool) -> SFTConfig:
@@ -202,7 +214,7 @@ def _trainer(model, tokenizer, examples, recipe, folder, validation, callbacks) 
         args=config(recipe, folder, model.device.type, bool(validation)),
         train_dataset=Dataset.from_list(as_prompt_completion(examples)),
         eval_dataset=Dataset.from_list(as_prompt_completion(validation)) if validation else None,
-        peft_config=None if isinstance(model, PeftModel) else lora(recipe.rank),
+        peft_config=None if isinstance(model, PeftModel) else lora(recipe.rank, recipe.modules),
         callbacks=[*callbacks, CertifyCheckpoints()],
     )
     trainer.create_model_card = lambda **_: None  # a checkpoint needs none, and it asks W&B for the run's address

@@ -1,0 +1,95 @@
+"""Tables about the domain adapters: who is asked what, how right they are, and what each may weigh at least."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from peft import PeftModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from cogumi_utils import params
+from cogumi_utils.data.skills.specialist import specialist_skills
+from cogumi_utils.judge import grade
+from cogumi_utils.judge.costs import load_plan
+from cogumi_utils.judge.sizes import LINEAR, LLAMA_3_1_8B, bound_bytes, lora_parameters
+from cogumi_utils.judge.summary import share
+from cogumi_utils.model import generate
+from cogumi_utils.schema import Example
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NOTEBOOK = "10_modifiers"
+SPECIALIST, KNOWN, ELSEWHERE = "the domain's new skills", "its known skills", "other domains"
+CODE_BITS = 4
+MATRICES = dict(zip(("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"), LINEAR, strict=True))
+
+
+def grouped(frame: pd.DataFrame, domain: str) -> pd.DataFrame:
+    """Graded answers with their `group`: the adapter's own skills, those of its domain that the base knows, others."""
+    own = {skill.name for skill in specialist_skills(domain)}
+    group = frame["domain"].eq(domain).map({True: KNOWN, False: ELSEWHERE})
+    return frame.assign(group=group.where(~(frame["skill"].isin(own) & frame["domain"].eq(domain)), SPECIALIST))
+
+
+def judged(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    tests: Sequence[Example],
+    domain: str,
+    max_new_tokens: int,
+) -> pd.DataFrame:
+    """The frame of `judge.grade` over `tests`, with the column `group`."""
+    answer = generate.answerer(model, tokenizer, max_new_tokens=max_new_tokens)
+    return grouped(grade.evaluate(tests, answer), domain)
+
+
+def judged_off(adapted: PeftModel, *args, **options) -> pd.DataFrame:
+    """As `judged`, with the adapter off."""
+    with adapted.disable_adapter():
+        return judged(adapted, *args, **options)
+
+
+def digest(tasks: Sequence[Example]) -> str:
+    """SHA-256 over the ids of tasks that a program made: what the lineage records of them."""
+    return hashlib.sha256("".join(sorted(task.id for task in tasks)).encode()).hexdigest()
+
+
+def ladder(states: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """A row a state ({name: frame of `grouped`}), a column a group: share right with its interval and n."""
+    import pandas as pd
+
+    rows = []
+    for name, frame in states.items():
+        rows.append({"state": name, **{str(group): str(share(part)) for group, part in frame.groupby("group")}})
+    return pd.DataFrame(rows)
+
+
+def size_table(profile: str, config: Mapping[str, Any]) -> pd.DataFrame:
+    """A row a domain of the profile: rank, sparsity, parameters and entropy bound on this student; and for the 8B at
+    the brief's rank, beside the brief's size. Codes are counted as evenly used, scales left out: no file is smaller.
+    """
+    import pandas as pd
+
+    rows, brief = [], load_plan()["modifiers"]
+    for stage, values in params.load_profile(profile).items():
+        notebook, _, domain = stage.partition("/")
+        if notebook != NOTEBOOK:
+            continue
+        sparsity, planned = values["sparsities"][-1], brief[domain]
+        here = _count(config, values["rank"], values["modules"])
+        full = _count(LLAMA_3_1_8B, planned["rank"], values["modules"])
+        rows.append({
+            "domain": domain, "rank": values["rank"], "sparsity": sparsity, "parameters": here,
+            "bound, kB": bound_bytes(here, sparsity, CODE_BITS) / 1e3, "8B: rank": planned["rank"],
+            "8B: parameters": full, "8B: bound, MB": bound_bytes(full, sparsity, CODE_BITS) / 1e6,
+            "8B: brief, MB": planned["mb"],
+        })  # fmt: skip
+    table = pd.DataFrame(rows)
+    return table.assign(possible=table["8B: brief, MB"] >= table["8B: bound, MB"])
+
+
+def _count(config: Mapping[str, Any], rank: int, modules: list[str]) -> int:
+    return lora_parameters(config, rank, tuple(MATRICES[name] for name in modules) or LINEAR)
