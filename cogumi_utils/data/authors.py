@@ -49,14 +49,10 @@ def reasons(answers: Sequence[TeacherAnswer]) -> dict[str, int]:
 @cache
 def generators() -> dict[tuple[str, str], Skill]:
     """(domain, skill) → the program that makes such tasks, of the base's skills and of the specialists'."""
-    found = {(skill.domain, skill.name): skill for skill in skills.all_skills()}
-    try:
-        from cogumi_utils.data.skills.specialist import SPECIALISTS
-    except ModuleNotFoundError as error:
-        if error.name != "cogumi_utils.data.skills.specialist":
-            raise
-        return found
-    return found | {(s.domain, s.name): s for registry in SPECIALISTS.values() for s in registry.skills.values()}
+    from cogumi_utils.data.skills.specialist import SPECIALISTS
+
+    special = [skill for registry in SPECIALISTS.values() for skill in registry.skills.values()]
+    return {(skill.domain, skill.name): skill for skill in (*skills.all_skills(), *special)}
 
 
 class OracleAuthor:

@@ -11,6 +11,7 @@ from cogumi_utils.data import skills
 from cogumi_utils.data.authors import OracleAuthor, generators, reasons
 from cogumi_utils.data.commission import Commission, Mistake, plain
 from cogumi_utils.data.oracle import OracleTier
+from cogumi_utils.data.skills.specialist import SPECIALISTS
 from cogumi_utils.data.spending import Price
 from cogumi_utils.data.teachers import TeacherAnswer, graded, verified
 from cogumi_utils.errors import CogumiError
@@ -84,16 +85,16 @@ def test_a_kind_that_is_exhausted_brings_fewer_and_never_repeats():
 
 
 def test_each_task_bears_its_share_of_the_prompt_and_its_own_text():
-    few = order(110, product=2)
-    answers = author(per_call=60).write([few])
-    prompts = ["\n".join(message["content"] for message in few.messages(n)) for n in (60, 50)]
-    assert sum(a.tokens_in for a in answers[:60]) == -(-len(prompts[0]) // 4)
-    assert sum(a.tokens_in for a in answers[60:]) == -(-len(prompts[1]) // 4)
+    few = order(100, product=2)
+    answers = author(per_call=9).write([few])
+    prompts = ["\n".join(message["content"] for message in few.messages(n)) for n in (9, 1)]
+    assert sum(a.tokens_in for a in answers[:9]) == -(-len(prompts[0]) // 4)
+    assert sum(a.tokens_in for a in answers[99:]) == -(-len(prompts[1]) // 4)
     for answer in answers:
         json_text = len(questions([answer])[0]) + len(answer.text) + len('{"question": "", "answer": ""}')
         assert answer.tokens_out == -(-json_text // 4)
         assert answer.cost_usd == pytest.approx((answer.tokens_in + 4 * answer.tokens_out) / 1e6, abs=1e-15)
-    blind = author(per_call=60).write([order(110, product=2, aware=False)])
+    blind = author(per_call=9).write([order(100, product=2, aware=False)])
     assert questions(blind) == questions(answers)
     assert sum(a.tokens_in for a in blind) < sum(a.tokens_in for a in answers)
 
@@ -128,8 +129,19 @@ def test_kinds_without_a_program_are_left_out_and_alone_are_refused():
         author().write([replace(mixed, mistakes=(Mistake(foreign, "", ""),))])
 
 
-def test_every_skill_of_the_base_has_its_generator():
-    assert set(generators()) >= {(skill.domain, skill.name) for skill in skills.all_skills()}
+def test_every_skill_of_base_and_specialists_has_its_own_generator():
+    special = [skill for registry in SPECIALISTS.values() for skill in registry.skills.values()]
+    known = [*skills.all_skills(), *special]
+    assert list(generators().values()) == known and len(known) > len(special) > 0  # none hides another
+
+
+@pytest.mark.parametrize("domain", SPECIALISTS)
+def test_specialists_tasks_are_written_too(domain):
+    made = [skills.examples(s, 2, split="validation", seed=2) for s in SPECIALISTS[domain].skills.values()]
+    mistakes = tuple(Mistake(row, "?", "wrong") for rows in made for row in rows)
+    answers = author().write([Commission(domain, (), mistakes, 2 * len(made))])
+    assert len(verified(answers).examples) == len(answers) == 2 * len(made)
+    assert Counter(a.request.example.skill for a in answers) == dict.fromkeys(SPECIALISTS[domain].skills, 2)
 
 
 def test_per_call_is_checked_and_reasons_are_counted():

@@ -16,14 +16,14 @@ def test_the_answer_asks_and_the_question_answers():
     turns = [("system", "Be brief."), ("user", "Who built it?"), ("assistant", "Ann did.")]
     forward = Example(
         "chat", "who", [{"role": role, "content": content} for role, content in turns], difficulty=3, licence="MIT",
-        verifier={"kind": "exact", "payload": {"answer": "Ann did."}}, source="s", teacher="t",
+        verifier={"kind": "exact", "payload": {"answer": "Ann did."}}, source="s", teacher="t", split="validation",
     )  # fmt: skip
     back = reversed_pair(forward)
     assert [(m["role"], m["content"]) for m in back.messages] == [
         ("system", "Be brief."), ("user", f"{REVERSED}Ann did."), ("assistant", "Who built it?"),
     ]  # fmt: skip
     assert (back.domain, back.skill, back.difficulty, back.source, back.teacher, back.licence, back.split) == (
-        "chat", "who", 3, "s", "t", "MIT", "train",
+        "chat", "who", 3, "s", "t", "MIT", "validation",
     )  # fmt: skip
     assert back.verifier["kind"] == "none" and back.parents == (forward.id,) and back.id != forward.id
 
