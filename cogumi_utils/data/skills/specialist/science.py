@@ -50,10 +50,10 @@ def units(rng: Random, level: int) -> Task:
     """Level 1: one digit into the smaller unit, 2: two digits, 3: back into the larger unit."""
     big, small, factor = rng.choice(UNITS)
     n = rng.randint(*((1, 9), (10, 99), (1, 99))[level - 1])
-    lead = rng.choice(("How many", "Tell me how many"))
+    lead, end = rng.choice((("How many", "?"), ("Tell me how many", ".")))
     if level == 3:
-        return solved(f"{lead} {big} are {n * factor} {small}.", f"{n * factor}/{factor}={n}.", n)
-    return solved(f"{lead} {small} are {n} {big}.", f"{n}*{factor}={n * factor}.", n * factor)
+        return solved(f"{lead} {big} are {n * factor} {small}{end}", f"{n * factor}/{factor}={n}.", n)
+    return solved(f"{lead} {small} are {n} {big}{end}", f"{n}*{factor}={n * factor}.", n * factor)
 
 
 @skill()
