@@ -225,6 +225,13 @@ def test_200_truncations_are_refused(packed, tmp_path):
         refuse(packed, tmp_path / "unpacked")
 
 
+def test_a_damaged_payload_is_found_before_it_is_unpacked(packed, tmp_path):
+    data = bytearray(packed.read_bytes())
+    data[-1] ^= 1
+    packed.write_bytes(data)
+    assert refuse(packed, tmp_path / "unpacked").found == "a payload that does not match its digest"
+
+
 def test_a_longer_file_is_refused(packed, tmp_path):
     packed.write_bytes(packed.read_bytes() + b"\0")
     assert "its head says" in refuse(packed, tmp_path / "unpacked").found
@@ -317,6 +324,20 @@ LIES = {
 @pytest.mark.parametrize("lie", LIES)
 def test_a_header_that_lies_is_refused(packed, tmp_path, lie):
     refuse(forged(packed, LIES[lie]), tmp_path / "unpacked")
+
+
+def test_matrices_that_do_not_multiply_are_refused_unopened(packed):
+    with pytest.raises(CogumiError, match="do not multiply"):
+        pack.inspect(forged(packed, LIES["another rank"]))
+
+
+def test_masks_that_keep_other_numbers_a_tensor_are_refused(packed, tmp_path):
+    def moved(header, payload):
+        numbers = [header["tensors"][name] for name in sorted(header["tensors"])]
+        numbers[0][2], numbers[1][2] = numbers[0][2] + 1, numbers[1][2] - 1
+        return header, payload
+
+    assert "does not keep" in refuse(forged(packed, moved), tmp_path / "unpacked").found
 
 
 @pytest.mark.parametrize("key", ["adapter_config", "bundles", "decoded_sha256", "frames", "group_size", "tensors"])
