@@ -76,6 +76,6 @@ def views_compared(
 
 
 def _line(name: str, truth: Sequence[str], labels: np.ndarray, seed: int) -> dict:
-    found = clusters.agreement(truth, labels, seed=seed)
+    found = clusters.agreement(truth, labels, seed=seed, resamples=100)
     return {"view": name, "clusters": int(labels.max()) + 1, "noise": f"{(labels < 0).mean():.0%}",
             **{measure: str(item) for measure, item in found.items()}}  # fmt: skip
