@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from cogumi_utils.data.spending import Price
 from cogumi_utils.data.teachers import Teacher
 from cogumi_utils.errors import CogumiError
 
-ORACLE = "oracle"
+ORACLE, KEY = "oracle", "OPENAI_API_KEY"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Post:
         return OpenAITeacher(
             self.model, base_url=self.base_url, prices={self.model: self.price}, limit_usd=self.limit_usd,
             folder=self.folder / self.name.replace(" ", "_"), name=self.name,
+            api_key_env=KEY if KEY in os.environ else "",  # a server of one's own asks for none
         )  # fmt: skip
 
 

@@ -93,8 +93,9 @@ def graded(examples: list[Example], texts: list[str]) -> list[bool]:
 def verified(answers: Sequence[TeacherAnswer], grade: Grade = graded) -> Verified:
     """Keep only the answers that `grade` finds right.
 
-    Kept rows are the Example with the teacher's answer, the teacher's name, and the Example's id as parent. Questions
-    that cannot be verified are not kept. Raises CogumiError for an answer whose request names no Example.
+    Kept rows are the Example with the teacher's answer, the teacher's name, and the Example's parents (its own id where
+    it has none). Questions that cannot be verified are not kept. Raises CogumiError for an answer whose request names
+    no Example.
     """
     outcomes = [_before_grading(answer) for answer in answers]
     gradable = [i for i, outcome in enumerate(outcomes) if not outcome]
@@ -108,7 +109,9 @@ def verified(answers: Sequence[TeacherAnswer], grade: Grade = graded) -> Verifie
         spoken = answer.tokens_in + answer.tokens_out
         result.tokens[answer.teacher] = result.tokens.get(answer.teacher, 0) + spoken
         if outcome == "kept":
-            result.examples.append(answer.request.example.with_answer(answer.text, teacher=answer.teacher))
+            asked = answer.request.example
+            parents = asked.parents or (asked.id,)
+            result.examples.append(asked.with_answer(answer.text, teacher=answer.teacher, parents=parents))
     return result
 
 

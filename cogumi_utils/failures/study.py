@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cogumi_utils.data.commission import Commission
 from cogumi_utils.data.pairs import bidirectional
 from cogumi_utils.data.staff import Post
 from cogumi_utils.data.teachers import Verified, verified
@@ -43,21 +42,23 @@ def place(answers: pd.DataFrame, tasks: Sequence[Example], patterns: pd.DataFram
     return answers.assign(pattern=assign(vectors, patterns))
 
 
-def order(
-    patterns: pd.DataFrame, battery: pd.DataFrame, tasks: Sequence[Example], n: int, seed: int
-) -> tuple[list[Commission], list[Commission]]:
-    """What the teacher is asked for: `n` pairs told of the failures, and as many without; `SPARE` times as many each,
-    since what its verifier refuses is not used.
+def write(
+    post: Post, patterns: pd.DataFrame, battery: pd.DataFrame, tasks: Sequence[Example], *, aware: int, random: int
+) -> Written:
+    """Have `aware` pairs written that the teacher was told the failures for, and `random` ones without a word of them.
+
+    `SPARE` times as many are ordered, since what its verifier refuses is not used. Raises what the author raises.
     """
-    ordered = round(SPARE * n)
-    control = orders.at_random(battery, tasks, ordered, shown=SHOWN, seed=seed)
-    return orders.aware(patterns, battery, tasks, ordered), control
-
-
-def write(post: Post, aware: Sequence[Commission], random: Sequence[Commission]) -> Written:
-    """Have both sets of commissions written and verified. Raises what the author raises."""
     author = post.author()
-    return Written(post.seed, verified(author.write(aware)), verified(author.write(random)))
+    told = orders.aware(patterns, battery, tasks, round(SPARE * aware))
+    control = orders.at_random(battery, tasks, round(SPARE * random), shown=SHOWN, seed=post.seed)
+    return Written(post.seed, verified(author.write(told)), verified(author.write(control)))
+
+
+def pairs_needed(n: int, replay: float, shares: Sequence[float], seeds: int) -> list[dict[str, int]]:
+    """{"aware", "random"}: new pairs of each seed's arms; the first seed's serve the study of replay shares too."""
+    new, most = (n - round(n * share) for share in (replay, min([replay, *shares])))
+    return [{"aware": most if number == 0 else new, "random": new} for number in range(seeds)]
 
 
 def arms(
