@@ -8,7 +8,8 @@ Each line is `name = literal  # what it is and its unit, LEGAL`, where LEGAL is 
     may be empty         any string
     not empty            any string but the empty one
 
-and for a list `each` before it: `levels = [0.16, 0.33]  # share pruned, each 0.0..1.0`.
+and for a list `each` before it: `levels = [0.16, 0.33]  # share pruned, each 0.0..1.0`. A comment that says
+`each domain's own` makes it a line that the parameter file of every domain must give.
 """
 
 from __future__ import annotations
@@ -52,6 +53,11 @@ class Param:
     high: float | None = None
     choices: tuple[Any, ...] = ()
     not_empty: bool = False
+
+    @property
+    def own(self) -> bool:
+        """Whether every instance's file must give it."""
+        return "each domain's own" in self.comment
 
     @property
     def legal(self) -> str:

@@ -1,7 +1,8 @@
 """Profiles: folders of parameter files that override the notebooks' parameters cells, strictly.
 
 `params/<profile>/<notebook>.yaml` overrides one notebook; with a folder `params/<profile>/<notebook>/` there is one run
-("instance") of it per file, and the file's name becomes the parameter `domain`. `params/<profile>/profile.yaml` holds
+("instance") of it per file, and the file's name becomes the parameter `domain`; the file beside the folder then holds
+what its instances share. `params/<profile>/profile.yaml` holds
 facts of the whole profile (see `Facts`) and may say `extends: tiny`: a file missing here is then taken from there.
 The profile `smoke` is the cells themselves. `profile` is set by the profile's name, everywhere.
 """
@@ -53,10 +54,10 @@ def instances(profile: str) -> dict[str, Path | None]:
     for notebook in notebooks():
         for name in lookup_path(profile):
             folder, single = params_dir() / name / notebook, params_dir() / name / f"{notebook}.yaml"
-            if single.is_file():
-                found[notebook] = single
-            elif folder.is_dir():
+            if folder.is_dir():
                 found |= {f"{notebook}/{path.stem}": path for path in sorted(folder.glob("*.yaml"))}
+            elif single.is_file():
+                found[notebook] = single
             else:
                 continue
             break
@@ -91,9 +92,11 @@ def resolve(instance: str, profile: str, path: Path | None) -> dict[str, Any]:
     """All parameters of one instance; raises ParameterError that lists every fault of its file."""
     notebook, _, domain = instance.partition("/")
     cell = schema(notebook)
-    faults, values = file_faults(path, cell) if path else ([], {})
-    if faults:
+    files = [path for path in (_shared_file(path), path) if path] if path else []
+    read = [file_faults(path, cell) for path in files]
+    if faults := [fault for found, _ in read for fault in found]:
         raise faulty(faults)
+    values = {name: value for _, given in read for name, value in given.items()}
     fixed = {"profile": profile, "domain": domain} if domain else {"profile": profile}
     cell_values = {name: param.value for name, param in cell.items()}
     return cell_values | values | {name: value for name, value in fixed.items() if name in cell}
@@ -110,8 +113,10 @@ def file_faults(path: Path, cell: dict[str, Param]) -> tuple[list[str], dict[str
         values, lines = read_yaml(path)
     except CogumiError as error:
         return [error.found], {}
-    fixed = {"profile": "folder", "domain": "file"} if path.parent.name[:2].isdigit() else {"profile": "folder"}
-    faults, checked = [], {}
+    of_instance = path.parent.name[:2].isdigit()
+    fixed = {"profile": "folder"} | ({"domain": "file"} if of_instance or path.with_suffix("").is_dir() else {})
+    own = [name for name, param in cell.items() if param.own and name not in values] if of_instance else []
+    faults, checked = [f"{shown(path)}: no {name}; {cell[name].comment}" for name in own], {}
     for name, value in values.items():
         fault = f"{name} is set by the {fixed[name]}'s name" if name in fixed else value_fault(name, value, cell)
         if fault:
@@ -119,6 +124,12 @@ def file_faults(path: Path, cell: dict[str, Param]) -> tuple[list[str], dict[str
         else:
             checked[name] = cell[name].checked(value)
     return faults, checked
+
+
+def _shared_file(path: Path) -> Path | None:
+    """The file beside an instance's folder: what all instances of its notebook share in this profile."""
+    shared = path.parent.with_suffix(".yaml")
+    return shared if path.parent.name[:2].isdigit() and shared.is_file() else None
 
 
 def value_fault(name: str, value: Any, cell: dict[str, Param]) -> str:

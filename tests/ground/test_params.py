@@ -162,6 +162,31 @@ def test_a_folder_of_domains_makes_one_instance_a_file(repo, write_notebook):
     assert faults() == ["params/tiny/10_modifiers/maths.yaml:1: domain is set by the file's name"]
 
 
+def test_instances_share_the_file_beside_their_folder_and_each_gives_its_own(repo, write_notebook):
+    cell = ('profile = "smoke"  # profile, not empty\nseed = 1  # seed, 0..99\ndomain = "code"  # domain, not empty\n'
+            "rank = 8  # LoRA rank, each domain's own, 1..256\nsteps = 5  # steps, 1..99")  # fmt: skip
+    write_notebook(repo / "notebooks/10_modifiers.ipynb", cell)
+    folder, shared = repo / "params/tiny/10_modifiers", repo / "params/tiny/10_modifiers.yaml"
+    folder.mkdir()
+    (folder / "code.yaml").write_text("rank: 32\n")
+    (folder / "math.yaml").write_text("rank: 16\nsteps: 7\n")
+    shared.write_text("steps: 50\n")
+    check_all()
+    found = load_profile("public")
+    assert [(found[f"10_modifiers/{name}"]["rank"], found[f"10_modifiers/{name}"]["steps"]) for name in ("code", "math")] == [
+        (32, 50), (16, 7)
+    ]  # fmt: skip
+    assert "10_modifiers" not in found
+    (folder / "math.yaml").write_text("steps: 7\n")
+    assert faults() == ["params/tiny/10_modifiers/math.yaml: no rank; LoRA rank, each domain's own"]
+    (folder / "math.yaml").write_text("rank: 16\n")
+    shared.write_text("domain: code\nstep: 3\n")
+    assert faults() == [
+        "params/tiny/10_modifiers.yaml:1: domain is set by the file's name",
+        "params/tiny/10_modifiers.yaml:2: unknown parameter 'step' (did you mean 'steps'?)",
+    ]
+
+
 @pytest.fixture
 def domains(repo, write_notebook):
     """A notebook with the instances code and math."""
