@@ -28,7 +28,7 @@ def class_terms(texts: Sequence[str], labels: Sequence[int], k: int, n: int = TE
     """The `n` words and pairs of words that mark each of the clusters 0 to k - 1, best first.
 
     c-TF-IDF: frequency in the cluster times log(1 + words per cluster / frequency in all). A word that a chosen pair
-    holds is left out. Ties go by the alphabet. A cluster whose texts have no words has no terms.
+    holds is left out. Of ties the pair comes first, then the alphabet. A cluster without words has no terms.
     """
     import numpy as np
     from sklearn.feature_extraction.text import CountVectorizer
@@ -46,7 +46,9 @@ def class_terms(texts: Sequence[str], labels: Sequence[int], k: int, n: int = TE
 
 
 def _best(vocabulary: np.ndarray, weights: np.ndarray, n: int) -> list[str]:
-    order = sorted(weights.nonzero()[0], key=lambda i: (-round(float(weights[i]), 12), vocabulary[i]))
+    order = sorted(
+        weights.nonzero()[0], key=lambda i: (-round(float(weights[i]), 12), -vocabulary[i].count(" "), vocabulary[i])
+    )
     chosen: list[str] = []
     for term in (str(vocabulary[i]) for i in order):
         words = set(term.split())

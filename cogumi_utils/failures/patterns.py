@@ -101,7 +101,8 @@ def table(
     k = int(labels.max()) + 1
     wrong = battery[space.failed].reset_index(drop=True)
     sizes = np.bincount(labels, minlength=k)
-    where = regions.fit(space.prompts[space.failed][space.of_failures], labels[space.of_failures], k)
+    own, passed = space.failed & space.finding, ~space.failed & space.finding
+    where = regions.fit(space.prompts[own], labels[space.of_failures], k, space.prompts[passed])
     base = pd.DataFrame({"pattern": range(k), "n": sizes, "share": sizes / len(labels)}).join(where)
     order = [nearest_first(space.prompts[space.failed], labels, number, where["centre"][number]) for number in range(k)]
     base["examples"] = [wrong["id"].iloc[rows[:EXAMPLES]].tolist() for rows in order]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 OUTSIDE = -1
-COVERS = 0.95  # share of a pattern's own failures that its region holds
+COVERS = 0.95  # share of a pattern's own failures that its region holds where no task passed
 ALPHA = 0.05  # false discovery rate
 COLUMNS = (
     "pattern", "name", "terms", "n", "share", "region_n", "region_failed", "rate", "low", "high", "p", "q",
@@ -25,22 +25,39 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def fit(prompts: np.ndarray, labels: np.ndarray, k: int) -> pd.DataFrame:
-    """centre (unit vector as a list) and radius (95% quantile of the members' distances) of clusters 0 to k - 1.
+def fit(failed: np.ndarray, labels: np.ndarray, k: int, passed: np.ndarray) -> pd.DataFrame:
+    """centre (unit vector as a list) and radius of clusters 0 to k - 1.
 
-    prompts: prompt vectors of failures, float32 [n, d]; labels: int [n]. Every cluster must have a member.
+    failed: prompt vectors of failures, float32 [n, d], with their cluster in labels, int [n]; passed: those of tasks
+    that were answered right, float32 [m, d]. Every cluster must have a member.
     """
     import numpy as np
     import pandas as pd
 
     rows = []
     for number in range(k):
-        own = prompts[labels == number]
+        own = failed[labels == number]
         centre = own.mean(axis=0)
         centre /= max(float(np.linalg.norm(centre)), 1e-12)
-        radius = float(np.quantile(np.linalg.norm(own - centre, axis=1), COVERS))
-        rows.append((centre.astype(float).tolist(), radius))
+        inside, outside = (np.linalg.norm(prompts - centre, axis=1) for prompts in (own, passed))
+        rows.append((centre.astype(float).tolist(), _radius(inside, outside)))
     return pd.DataFrame(rows, columns=["centre", "radius"])
+
+
+def _radius(own: np.ndarray, passed: np.ndarray) -> float:
+    """The radius with most own failures above passed tasks inside, in the middle of the gap behind it.
+
+    A quantile of the members alone lets one stray failure blow the region up, and leaves out new tasks that lie a
+    little beyond the few members that were seen.
+    """
+    import numpy as np
+
+    if not len(passed):
+        return float(np.quantile(own, COVERS))
+    edges = np.unique(np.concatenate([own, passed]))
+    held = [np.searchsorted(np.sort(some), edges, side="right") for some in (own, passed)]
+    best = int((held[0] - held[1]).argmax())
+    return float(edges[best : best + 2].mean())
 
 
 def assign(prompts: np.ndarray, patterns: pd.DataFrame) -> np.ndarray:

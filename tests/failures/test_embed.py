@@ -27,7 +27,7 @@ def test_unit_vectors_in_order_equal_texts_alike_and_an_empty_text_has_one(embed
 
 
 def test_the_model_is_the_one_that_was_measured(embedder):
-    assert embed(embedder, TEXTS[:1])[0, :4] == pytest.approx([0.0308, 0.0057, 0.0249, 0.0546], abs=1e-3)
+    assert embed(embedder, TEXTS[:1])[0, :4] == pytest.approx([0.0346, 0.0232, -0.0145, 0.0193], abs=1e-3)
 
 
 def test_a_text_has_one_vector_whatever_stands_beside_it(embedder):

@@ -31,7 +31,7 @@ def test_six_texts_by_eye(embedder):
     texts = ["Ann has 3 pens. How many?", "Dim the light.", "Tom has 4 cups. How many?", "Set the light."]
     assert patterns.by_eye(embedder, texts).splitlines() == [
         "0  Ann has 3 pens. How many?", "1  Dim the light.", "0  Tom has 4 cups. How many?", "1  Set the light.",
-        "cluster 0: has, how many, ann, cups", "cluster 1: light, dim, set",
+        "cluster 0: how many, has, ann, cups", "cluster 1: light, dim, set",
     ]  # fmt: skip
 
 
@@ -53,7 +53,7 @@ def test_the_table_counts_all_failures_and_rates_only_tasks_set_aside(space, bat
     assert table["name"].is_unique and set(table["label_source"]) == {"terms"}
     aside = regions.assign(space.prompts[~space.finding], table)
     assert table["region_n"].tolist() == [(aside == number).sum() for number in table["pattern"]]
-    assert table["significant"].all() and (table["rate"] > 0.9).all() and (table["rest_rate"] < 0.1).all()
+    assert table["significant"].all() and (table["rate"] > 0.8).all() and (table["rest_rate"] < 0.1).all()
     wrong = battery[space.failed].reset_index(drop=True)
     for number, ids in zip(table["pattern"], table["examples"], strict=True):
         assert set(ids) <= set(wrong["id"][labels == number]) and len(ids) == min(20, (labels == number).sum())
@@ -64,7 +64,7 @@ def test_patterns_come_back_from_their_file_and_sort_new_tasks(table, tmp_path, 
     assert list(back.columns) == list(regions.COLUMNS)
     inside = regions.assign(prompt_vectors(embedder, tasks), back) >= 0
     skills = np.array([task.skill for task in tasks])
-    assert inside[np.isin(skills, list(failing))].mean() > 0.85 > 0.1 > inside[~np.isin(skills, list(failing))].mean()
+    assert inside[np.isin(skills, list(failing))].mean() > 0.85 > 0.02 > inside[~np.isin(skills, list(failing))].mean()
 
 
 def test_the_same_patterns_twice(space, battery, table, found):

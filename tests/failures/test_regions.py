@@ -18,18 +18,33 @@ def around(axis: int, n: int, seed: int = 0) -> np.ndarray:
     return (near / np.linalg.norm(near, axis=1, keepdims=True)).astype(np.float32)
 
 
+NOBODY = np.zeros((0, 4), dtype=np.float32)
+
+
 @pytest.fixture
 def two() -> pd.DataFrame:
-    prompts = np.concatenate([around(0, 40), around(1, 20)])
-    return regions.fit(prompts, np.repeat([0, 1], [40, 20]), 2).assign(pattern=[0, 1])
+    failed = np.concatenate([around(0, 40), around(1, 20)])
+    return regions.fit(failed, np.repeat([0, 1], [40, 20]), 2, around(2, 30)).assign(pattern=[0, 1])
 
 
-def test_a_region_holds_95_percent_of_its_own_and_nothing_elsewhere(two):
-    own = regions.assign(around(0, 40), two)
-    assert (own == 0).sum() == 38 and set(own) == {0, -1}
-    assert set(regions.assign(around(1, 200, seed=3), two)) <= {1, -1}
-    assert set(regions.assign(around(2, 50), two)) == {-1}
-    assert two["radius"].between(0.1, 0.4).all() and np.linalg.norm(two["centre"][0]) == pytest.approx(1)
+def test_a_region_ends_half_way_to_the_tasks_that_passed(two):
+    away = np.linalg.norm(around(2, 30) - np.float32(two["centre"][0]), axis=1).min()
+    far = np.linalg.norm(around(0, 40) - np.float32(two["centre"][0]), axis=1).max()
+    assert two["radius"][0] == pytest.approx((away + far) / 2, abs=1e-6)
+    assert set(regions.assign(around(0, 200, seed=3), two)) == {0} and set(regions.assign(around(1, 9, 4), two)) == {1}
+    assert set(regions.assign(around(2, 50, seed=5), two)) == {-1}
+    assert np.linalg.norm(two["centre"][0]) == pytest.approx(1)
+
+
+def test_a_stray_failure_among_passed_tasks_stays_outside():
+    failed = np.concatenate([around(0, 40), around(2, 1, seed=9)])
+    strayed = regions.fit(failed, np.zeros(41, dtype=int), 1, around(2, 30)).assign(pattern=[0])
+    assert regions.assign(failed, strayed).tolist() == [0] * 40 + [-1]
+
+
+def test_where_nothing_passed_a_region_holds_95_percent_of_its_own():
+    alone = regions.fit(around(0, 40), np.zeros(40, dtype=int), 1, NOBODY).assign(pattern=[0])
+    assert (regions.assign(around(0, 40), alone) == 0).sum() == 38
 
 
 def test_where_regions_overlap_the_nearer_centre_has_the_task():
@@ -38,7 +53,7 @@ def test_where_regions_overlap_the_nearer_centre_has_the_task():
 
 
 def test_one_failure_is_a_region_of_its_own():
-    alone = regions.fit(AXES[:1], np.array([0]), 1).assign(pattern=[0])
+    alone = regions.fit(AXES[:1], np.array([0]), 1, NOBODY).assign(pattern=[0])
     assert alone["radius"][0] == pytest.approx(0, abs=1e-6)
     assert regions.assign(AXES[1:2], alone).tolist() == [-1]
 

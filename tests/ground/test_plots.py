@@ -25,6 +25,7 @@ def many() -> dict:
         "bars": plots.bars({s: wilson(draw.randrange(50), 50) for s in skills}, "share", "Skills", {"parent": 0.4}),
         "forest": plots.forest(dict(zip(skills, pairs, strict=True)), margin=0.05),
         "dumbbell": plots.dumbbell(*shares, "share right"),
+        "scatter": plots.scatter({s: ([draw.random() for _ in range(9)],) * 2 for s in skills[:12]}, "Groups"),
     }
 
 
@@ -74,3 +75,12 @@ def test_pyplot_is_never_loaded():
     script += "png_bytes(plots.curves({'a': ([1], [2])}, 'x', 'y')); print('matplotlib.pyplot' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
     assert done.stdout == "False\n", done.stderr
+
+
+def test_scatter_tells_groups_apart_by_colour_and_sign():
+    figure = plots.scatter({f"group {n}": ([n, n + 1], [n, -n]) for n in range(9)}, "Groups")
+    drawn = figure.axes[0].collections
+    looks = [(to_hex(dots.get_facecolor()[0]), dots.get_paths()[0].vertices.tobytes()) for dots in drawn]
+    assert len(set(looks)) == 9 and looks[0][0] == looks[7][0] == plots.COLOURS[0].lower()
+    assert drawn[3].get_offsets().tolist() == [[3, 3], [4, -3]]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [f"group {n}" for n in range(9)]
