@@ -21,6 +21,8 @@ from cogumi_utils.errors import CogumiError
 from cogumi_utils.model.checkpoints import CertifyCheckpoints, newest_verified
 from cogumi_utils.schema import Example
 
+MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")  # of a Llama block
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -35,17 +37,16 @@ class Recipe:
     save_every: int
     eval_every: int
     gradient_checkpointing: bool = False
-    modules: tuple[
-        str, ...
-    ] = ()  # names of the adapted matrices, such as q_proj; none: all linear layers of the blocks
+    bf16: bool = False  # matrix products in bf16 on the CPU too (autocast); on a GPU they always are
+    modules: tuple[str, ...] = ()  # adapted matrices, such as q_proj; none: all linear layers of the blocks
 
 
 def recipe(
     steps: int, batch: int, max_length: int, rank: int, learning_rate: float, seed: int, modules: Sequence[str] = ()
 ) -> Recipe:
-    """A short training: one checkpoint at its end, no validation on the way."""
+    """A short training: matrix products in bf16, one checkpoint at its end, no validation on the way."""
     dials = {"steps": steps, "batch": batch, "max_length": max_length, "rank": rank, "learning_rate": learning_rate}
-    return Recipe(**dials, seed=seed, save_every=steps, eval_every=steps, modules=tuple(modules))
+    return Recipe(**dials, seed=seed, save_every=steps, eval_every=steps, bf16=True, modules=tuple(modules))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,18 @@ def quantisation(device: str) -> tuple[BitsAndBytesConfig | None, str]:
 
 
 def lora(rank: int, modules: Sequence[str] = ()) -> LoraConfig:
-    """Adapters on `modules` or all linear layers of the blocks, alpha = 2 rank, no dropout (so that runs repeat)."""
+    """Adapters on `modules` or all linear layers of the blocks, alpha = 2 rank, no dropout (so that runs repeat).
+
+    Raises CogumiError for a matrix that a block does not have: PEFT leaves those out in silence.
+    """
+    unknown = sorted(set(modules) - set(MODULES))
+    if unknown:
+        raise CogumiError(
+            expected=f"matrices among {', '.join(MODULES)}",
+            found=", ".join(unknown),
+            why="an adapter on a matrix that is not there would be left out",
+            fix="correct `modules`, or leave it empty for all of them",
+        )
     targets = list(modules) or "all-linear"
     return LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=targets, task_type="CAUSAL_LM")
 
@@ -125,7 +137,7 @@ def config(recipe: Recipe, folder: Path, device: str, has_validation: bool) -> S
         per_device_train_batch_size=recipe.batch, per_device_eval_batch_size=recipe.batch,
         learning_rate=recipe.learning_rate, lr_scheduler_type="cosine", warmup_steps=max(1, recipe.steps // 50),
         packing=True, packing_strategy="bfd", eval_packing=True, max_length=recipe.max_length,
-        completion_only_loss=True, shuffle_dataset=True, bf16=device == "cuda", use_cpu=device == "cpu",
+        completion_only_loss=True, shuffle_dataset=True, bf16=device == "cuda" or recipe.bf16, use_cpu=device == "cpu",
         gradient_checkpointing=recipe.gradient_checkpointing, logging_steps=max(1, recipe.steps // 100),
         save_strategy="steps", save_steps=recipe.save_every, save_total_limit=2,
         eval_strategy="steps" if has_validation else "no", eval_steps=recipe.eval_every,
