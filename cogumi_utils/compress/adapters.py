@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 
 from cogumi_utils.compress.sparsity import prune_masks
+from cogumi_utils.errors import CogumiError
 from cogumi_utils.model import sft
 from cogumi_utils.schema import Example
 
@@ -36,7 +37,15 @@ def prune_in_steps(
     """Prune to each of `sparsities` in turn, and train `recipe.steps` steps under the masks after each.
 
     Returns the last masks, {name as in the adapter's file: bool, True = kept}; `adapted` holds zeros elsewhere.
+    Raises CogumiError for sparsities that do not rise: pruned weights would come back.
     """
+    if not sparsities or list(sparsities) != sorted(set(sparsities)):
+        raise CogumiError(
+            expected="sparsities that rise from step to step, such as [0.5, 0.8]",
+            found=f"{list(sparsities)}",
+            why="what is pruned stays 0",
+            fix="sort `sparsities`, each once",
+        )
     masks: dict[str, Tensor] = {}
     for place, sparsity in enumerate(sparsities):
         masks = prune_masks(tensors_of(adapted), sparsity)
@@ -47,8 +56,12 @@ def prune_in_steps(
 
 
 def tensors_of(adapted: PeftModel) -> dict[str, Tensor]:
-    """{name as in the adapter's file: factor}, copies in float32 on the CPU."""
-    return {name: value.detach().float().cpu().clone() for name, value in get_peft_model_state_dict(adapted).items()}
+    """{name as in the adapter's file: factor}, copies in float32 on the CPU.
+
+    Embeddings are left out by name: PEFT would look the base up on the hub to see whether they changed.
+    """
+    factors = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    return {name: value.detach().float().cpu().clone() for name, value in factors.items()}
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ to the next tier. The last tier writes new tasks like the hardest ones, told wha
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cogumi_utils.data.commission import Commission, Mistake
@@ -41,9 +41,9 @@ def climb(
 ) -> Cascade:  # fmt: skip
     """Send what the student failed up the tiers; the last one writes `write` new tasks like the hardest share.
 
-    name: of the commission, such as the domain. taken: questions that may not be written. Raises CogumiError where
-    there is no mistake or only one tier, and what teachers raise: the same call again, under a higher limit, goes on
-    where it ended.
+    name: of the commission, such as the domain. taken: further questions that may not be written; no failed one is.
+    Raises CogumiError where there is no mistake or only one tier, and what teachers raise: the same call again, under
+    a higher limit, goes on where it ended.
     """
     if not mistakes or len(posts) < 2:
         raise CogumiError(
@@ -56,13 +56,14 @@ def climb(
     done, left = list[Verified](), list(mistakes)
     answered = list[TeacherAnswer]()
     for post in lower:
-        answers = post.teacher().answer([TeacherRequest.of(mistake.example) for mistake in left])
+        answers = post.teacher().answer([_question(mistake) for mistake in left])
         done.append(verified(answers))
         answered += answers
         solved = {example.parents[0] for example in done[-1].examples}
         left = [mistake for mistake in left if mistake.example.id not in solved]
     worst = hardest(mistakes, left, hardest_share)
-    written = last.author().write([Commission(name, (), tuple(worst), write)], taken=taken)
+    asked = [mistake.example.prompt[-1]["content"] for mistake in mistakes]  # a lower tier's row would come twice
+    written = last.author().write([Commission(name, (), tuple(worst), write)], taken=[*taken, *asked])
     done.append(verified(written))
     alone = sum(last.price.cost_pico(answer.tokens_in, answer.tokens_out) for answer in [*answered, *written]) / PICO
     return Cascade(
@@ -78,11 +79,15 @@ def hardest(mistakes: Sequence[Mistake], left: Sequence[Mistake], share: float) 
     return order[: max(1, round(share * len(mistakes)))]
 
 
+def _question(mistake: Mistake) -> TeacherRequest:
+    """Without parents of its own, so that what is kept names the failed task as its parent."""
+    return TeacherRequest.of(replace(mistake.example, parents=()))
+
+
 def _table(done: Sequence[Verified], names: Sequence[str]) -> pd.DataFrame:
     import pandas as pd
 
     tables = [table for tier in done if len(table := tier.table())]
     table = pd.concat(tables, ignore_index=True).set_index("teacher")
-    table = table.reindex(names)  # also the tier that had nothing left to do
-    counts = [column for column in table if column != "cost_usd_per_kept"]
-    return table.fillna(dict.fromkeys(counts, 0)).reset_index()
+    table = table.reindex(names, fill_value=0).reset_index()  # also the tier that had nothing left to do
+    return table.assign(cost_usd_per_kept=table["cost_usd_per_kept"].where(table["kept"] > 0))

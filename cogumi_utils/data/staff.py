@@ -20,8 +20,8 @@ ORACLE, KEY = "oracle", "OPENAI_API_KEY"
 @dataclass(frozen=True, slots=True)
 class Post:
     """One tier. model: `oracle`, or a model's name at `base_url`. error_rate: of the oracle at difficulty 2; it errs
-    half as often on easy tasks and half again as often on hard ones. limit_usd: over all that was ever spent in
-    `folder`, which holds the answers that were paid for.
+    half as often on easy tasks and half again as often on hard ones. limit_usd: over all that this tier ever spent in
+    `folder`, which holds the answers that were paid for. Raises CogumiError for a model without an address.
     """
 
     name: str
@@ -32,6 +32,22 @@ class Post:
     limit_usd: float
     folder: Path
     seed: int
+
+    def __post_init__(self):
+        if self.model != ORACLE and not self.base_url:
+            raise CogumiError(
+                expected="an address for every model that is not the oracle",
+                found=f"none for {self.model}",
+                why="the model is asked over HTTP",
+                fix="write it into the stage's parameter file, such as http://localhost:8000/v1",
+            )
+        if len(self.usd_per_million) != 2:
+            raise CogumiError(
+                expected="two prices, for a million tokens read and for a million written",
+                found=f"{len(self.usd_per_million)} for {self.name}",
+                why="the spending limit is kept by them",
+                fix="write both into the stage's parameter file, such as [1.25, 10.0]",
+            )
 
     @property
     def price(self) -> Price:
@@ -61,7 +77,7 @@ def posts(
 ) -> list[Post]:  # fmt: skip
     """One Post a model, named `tier 1`, `tier 2`, ...; all lists have its length (dollars for a million tokens).
 
-    base_urls: empty text for the oracle. Raises CogumiError for lists of unequal length and a model without an address.
+    base_urls: empty text for the oracle. Raises CogumiError for lists of unequal length, and as `Post` does.
     """
     lengths = {
         "models": models, "base_urls": base_urls, "error_rates": error_rates, "usd_read": usd_read,
@@ -73,14 +89,6 @@ def posts(
             found=", ".join(f"{name}: {len(values)}" for name, values in lengths.items()),
             why="each tier needs its model, its address and its price",
             fix="make the lists equally long in the stage's parameter file",
-        )
-    homeless = [model for model, url in zip(models, base_urls, strict=True) if model != ORACLE and not url]
-    if homeless:
-        raise CogumiError(
-            expected="an address for every model that is not the oracle",
-            found=f"none for {', '.join(homeless)}",
-            why="the model is asked over HTTP",
-            fix="write it into base_urls, such as http://localhost:8000/v1",
         )
     return [
         Post(f"tier {number}", model, url, rate, (dollars_in, dollars_out), limit_usd, folder, seed)

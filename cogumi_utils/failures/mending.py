@@ -106,7 +106,8 @@ def summary(
 ) -> pd.DataFrame:
     """A row an arm: failing and other tasks right (with the seeds' range), points gained, tokens and dollars a point.
 
-    bills: {arm: (teacher's tokens, dollars)} of all its seeds together.
+    bills: {arm: (teacher's tokens, dollars)} of all its seeds together. Without a bill, or a point gained, none has a
+    price.
     """
     import pandas as pd
 
@@ -116,10 +117,9 @@ def summary(
         each = [o.graded()["passed"].to_numpy() for o in runs] or [table[arm].to_numpy()]
         ranges = [_range([run[mask].mean() for run in each]) for mask in (failing, ~failing)]
         points = 100 * (table.loc[failing, arm].mean() - table.loc[failing, "nothing"].mean())
-        tokens, usd = (total / max(1, len(runs)) for total in bills.get(arm, (0.0, 0.0)))
-        rows.append(
-            (arm, len(runs), *ranges, points, *(value / points if points > 0 else None for value in (tokens, usd)))
-        )
+        bill = bills[arm] if arm in bills and points > 0 else (None, None)
+        prices = [None if total is None else total / len(runs) / points for total in bill]
+        rows.append((arm, len(runs), *ranges, points, *prices))
     columns = ["arm", "seeds", "failing tasks right", "other tasks right", "points gained", "tokens a point"]
     return pd.DataFrame(rows, columns=[*columns, "USD a point"])
 

@@ -26,8 +26,16 @@ def mistakes(battery: pd.DataFrame, tasks: Sequence[Example]) -> dict[str, Mista
 def aware(patterns: pd.DataFrame, battery: pd.DataFrame, tasks: Sequence[Example], n: int) -> list[Commission]:
     """One commission a pattern, told what fails and how: `n` tasks in all, the same number for each pattern.
 
-    battery: answers with their `pattern` (-1 where passed); tasks: its tasks.
+    battery: answers with their `pattern` (-1 where passed); tasks: its tasks. Raises CogumiError where `n` is less than
+    one a pattern.
     """
+    if n < len(patterns):
+        raise CogumiError(
+            expected=f"{len(patterns)} tasks or more, one for each pattern",
+            found=f"{n}",
+            why="every pattern has the same share",
+            fix="raise `examples`, or lower `replay`",
+        )
     found = mistakes(battery, tasks)
     orders = []
     for row, share in zip(patterns.itertuples(), evenly(n, len(patterns)), strict=True):
@@ -48,18 +56,19 @@ def at_random(battery: pd.DataFrame, tasks: Sequence[Example], n: int, *, shown:
 def mixture(new: Sequence[Example], original: Sequence[Example], n: int, *, replay: float, seed: int) -> list[Example]:
     """`n` rows, shuffled: a share `replay` of original rows, new ones else, each drawn without repetition.
 
-    Raises CogumiError where either has too few: arms are compared at equal numbers.
+    The original rows and their places depend on seed, n and replay alone, so that arms differ in nothing but the new
+    ones. Raises CogumiError where either has too few: arms are compared at equal numbers.
     """
     old = round(n * replay)
-    for name, rows, wanted in (("new", new, n - old), ("original", original, old)):
-        if len(rows) < wanted:
+    rows: list[Example] = []
+    for name, pool, wanted in (("new", new, n - old), ("original", original, old)):
+        if len(pool) < wanted:
             raise CogumiError(
                 expected=f"{wanted} {name} examples",
-                found=f"{len(rows)}",
+                found=f"{len(pool)}",
                 why="the arms of the study are compared at equal numbers of examples",
-                fix="lower `examples`, or let the teacher write more (`spare`)",
+                fix="train on fewer rows, replay another share, or ask a teacher that errs less",
             )
-    rng = Random(f"{seed}/mixture")
-    rows = [*rng.sample(list(new), n - old), *rng.sample(list(original), old)]
-    rng.shuffle(rows)
+        rows += Random(f"{seed}/mixture/{name}").sample(list(pool), wanted)
+    Random(f"{seed}/mixture").shuffle(rows)
     return rows

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from cogumi_utils.data.pairs import bidirectional
 from cogumi_utils.data.staff import Post
 from cogumi_utils.data.teachers import Verified, verified
+from cogumi_utils.errors import CogumiError
 from cogumi_utils.failures import orders
 from cogumi_utils.failures.embed import load_embedder
 from cogumi_utils.failures.orders import mixture
@@ -37,7 +38,17 @@ class Written:
 
 
 def place(answers: pd.DataFrame, tasks: Sequence[Example], patterns: pd.DataFrame, embedder: str) -> pd.DataFrame:
-    """Graded answers (rows as `tasks`) with their `pattern`, -1 outside all: by the prompts alone."""
+    """Graded answers (rows as `tasks`) with their `pattern`, -1 outside all: by the prompts alone.
+
+    Raises CogumiError for answers to other tasks.
+    """
+    if list(answers["id"]) != [task.id for task in tasks]:
+        raise CogumiError(
+            expected=f"answers to the {len(tasks)} tasks, in their order",
+            found=f"{len(answers)} answers, others or in another order",
+            why="an answer gets the pattern of its task's prompt",
+            fix="run the stage that graded them again, from the same tasks",
+        )
     vectors = prompt_vectors(load_embedder(embedder), tasks)
     return answers.assign(pattern=assign(vectors, patterns))
 
@@ -87,7 +98,7 @@ def _of_seed(one: Written, original: Sequence[Example], n: int, replay: float) -
 
 
 def replay_name(share: float) -> str:
-    return f"replay {share:.0%}"
+    return f"replay {100 * share:g}%"
 
 
 def replays(share: float, others: Sequence[float]) -> dict[str, float]:

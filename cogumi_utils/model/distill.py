@@ -41,6 +41,7 @@ class Arm:
 class Study:
     """What all arms share. base: the model that they start from. test: Examples (Parquet) that judge them.
     base_ref: the base's name as stages know it. folder: one folder an arm, kept until the stage is finished.
+    threads: CPU threads of each training; sums over more of them differ in their last bits.
     """
 
     base: Path
@@ -79,7 +80,8 @@ class Outcome:
 def run(study: Study, arms: Sequence[Arm], *, workers: int = 1) -> list[Outcome]:
     """Train and grade all arms, `workers` at a time; an arm is finished once its manifest, written last, verifies.
 
-    Results do not depend on `workers`. On a GPU the arms take turns. Raises CogumiError for arms of one name and seed.
+    A finished arm is not trained again, so `study.folder` must be new for another study. Results do not depend on
+    `workers`. On a GPU the arms take turns. Raises CogumiError for arms of one name and seed.
     """
     keys = [arm.key for arm in arms]
     twice = sorted({key for key in keys if keys.count(key) > 1})
@@ -96,13 +98,14 @@ def run(study: Study, arms: Sequence[Arm], *, workers: int = 1) -> list[Outcome]
         list(map(work, todo))
     else:
         context = multiprocessing.get_context("spawn")  # a forked child would share torch's threads and locks
-        with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(study.threads,)) as pool:
+        with ProcessPoolExecutor(workers, mp_context=context, initializer=kernel.die_with_parent) as pool:
             list(pool.map(work, todo))
     return [outcome(study.folder / arm.key) for arm in arms]
 
 
 def train_arm(study: Study, arm: Arm) -> None:
     """Train, merge, grade, and write the arm's folder with its manifest."""
+    torch.set_num_threads(study.threads)
     folder = study.folder / arm.key
     dtype = torch.bfloat16 if study.device == "cuda" else torch.float32
     model, tokenizer = student.load(study.base, dtype=dtype, device_map=study.device)
@@ -137,9 +140,3 @@ def _finished(folder: Path) -> bool:
     except artifacts.ArtifactError:
         return False
     return True
-
-
-def _begin(threads: int) -> None:
-    """A worker ends with the process that asked for it, even by SIGKILL, and keeps to its share of the cores."""
-    kernel.die_with_parent()
-    torch.set_num_threads(threads)
