@@ -1,6 +1,6 @@
 """50,000 failures embedded, clustered and named: seconds for each step, and what limits it.
 
-    python benchmarks/clusters.py [--texts 50000] [--real 5000]
+    python benchmarks/clusters.py [--texts 50000] [--real 2500]
 
 Prompts of skill tasks and, where COGUMI_DATA is set, real prompts, masked as notebook 03 does. One core. Embedding is
 set beside the measured matrix-multiply peak; what is quadratic (HDBSCAN, UMAP) runs on samples of growing size.
@@ -22,7 +22,6 @@ from cogumi_utils.data import skills, sources
 from cogumi_utils.failures import clusters, naming, picture
 from cogumi_utils.failures.embed import embed, load_embedder
 from cogumi_utils.failures.texts import prompt_views, question, together
-from cogumi_utils.judge import speed
 from cogumi_utils.paths import data_dir
 
 SETS = ("gsm8k", "mmlu", "bbh", "mbpp", "humaneval", "arc")
@@ -33,11 +32,11 @@ SAMPLES = (1_250, 2_500, 5_000)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--texts", type=int, default=50_000)
-    parser.add_argument("--real", type=int, default=5_000, help="of them real prompts, where COGUMI_DATA is set")
+    parser.add_argument("--real", type=int, default=2_500, help="of them real prompts, where COGUMI_DATA is set")
     options = parser.parse_args()
     torch.set_num_threads(1)
     texts = prompts(options.texts, options.real if data_dir() else 0)
-    peak = speed.matmul_peak(seconds=1.0, dtype="float32")
+    peak = matmul_peak()
     embedder = load_embedder()
     views, embedding = timed(lambda: prompt_views(embedder, texts))
     tokens, window = token_counts(embedder, texts)
@@ -72,6 +71,14 @@ def timed(work: Callable) -> tuple:
     wall, cpu = time.perf_counter(), time.process_time()
     result = work()
     return result, {"s": time.perf_counter() - wall, "CPU s": time.process_time() - cpu}
+
+
+def matmul_peak(size: int = 1024, repeats: int = 40) -> float:
+    """float32 FLOP for each CPU second, so that other load on the machine leaves the ratio alone."""
+    square = torch.ones(size, size)
+    square @ square
+    _, seconds = timed(lambda: [square @ square for _ in range(repeats)])
+    return repeats * 2 * size**3 / seconds["CPU s"]
 
 
 def steps(vectors: np.ndarray, texts: list[str]) -> tuple[list[dict], clusters.Clustering]:
