@@ -15,7 +15,7 @@ from cogumi_utils.judge import grade
 from cogumi_utils.judge.costs import load_plan
 from cogumi_utils.judge.sizes import LINEAR, LLAMA_3_1_8B, bound_bytes, lora_parameters
 from cogumi_utils.judge.summary import share
-from cogumi_utils.model import generate
+from cogumi_utils.model import generate, sft
 from cogumi_utils.schema import Example
 
 if TYPE_CHECKING:
@@ -24,14 +24,16 @@ if TYPE_CHECKING:
 NOTEBOOK = "10_modifiers"
 SPECIALIST, KNOWN, ELSEWHERE = "the domain's new skills", "its known skills", "other domains"
 CODE_BITS = 4
-MATRICES = dict(zip(("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"), LINEAR, strict=True))
+MATRICES = dict(zip(sft.MODULES, LINEAR, strict=True))
 
 
 def grouped(frame: pd.DataFrame, domain: str) -> pd.DataFrame:
     """Graded answers with their `group`: the adapter's own skills, those of its domain that the base knows, others."""
     own = {skill.name for skill in specialist_skills(domain)}
-    group = frame["domain"].eq(domain).map({True: KNOWN, False: ELSEWHERE})
-    return frame.assign(group=group.where(~(frame["skill"].isin(own) & frame["domain"].eq(domain)), SPECIALIST))
+    here, found = frame["domain"] == domain, frame.copy()
+    found["group"] = here.map({True: KNOWN, False: ELSEWHERE})
+    found.loc[here & frame["skill"].isin(own), "group"] = SPECIALIST
+    return found
 
 
 def judged(
@@ -75,10 +77,10 @@ def size_table(profile: str, config: Mapping[str, Any]) -> pd.DataFrame:
 
     rows, brief = [], load_plan()["modifiers"]
     for stage, values in params.load_profile(profile).items():
-        notebook, _, domain = stage.partition("/")
-        if notebook != NOTEBOOK:
+        if stage.partition("/")[0] != NOTEBOOK:
             continue
-        sparsity, planned = values["sparsities"][-1], brief[domain]
+        domain, sparsity = values["domain"], values["sparsities"][-1]
+        planned = brief[domain]
         here = _count(config, values["rank"], values["modules"])
         full = _count(LLAMA_3_1_8B, planned["rank"], values["modules"])
         rows.append({
@@ -88,7 +90,8 @@ def size_table(profile: str, config: Mapping[str, Any]) -> pd.DataFrame:
             "8B: brief, MB": planned["mb"],
         })  # fmt: skip
     table = pd.DataFrame(rows)
-    return table.assign(possible=table["8B: brief, MB"] >= table["8B: bound, MB"])
+    table["possible"] = table["8B: brief, MB"] >= table["8B: bound, MB"]
+    return table
 
 
 def _count(config: Mapping[str, Any], rank: int, modules: list[str]) -> int:
