@@ -20,6 +20,8 @@ from cogumi_utils.schema import Example
 if TYPE_CHECKING:
     import pandas as pd
 
+SPARE = 1.15  # tasks ordered from the last tier for each that is needed: some are refused
+
 
 @dataclass(frozen=True)
 class Cascade:
@@ -36,11 +38,12 @@ class Cascade:
 
 
 def climb(
-    mistakes: Collection[Mistake], posts: Sequence[Post], *, name: str, hardest_share: float, write: int,
+    mistakes: Collection[Mistake], posts: Sequence[Post], *, name: str, hardest_share: float, total: int,
     taken: Collection[str] = (),
 ) -> Cascade:  # fmt: skip
-    """Send what the student failed up the tiers; the last one writes `write` new tasks like the hardest share.
+    """Send what the student failed up the tiers; the last one writes new tasks like the hardest share of it.
 
+    total: verified examples wanted. The last tier writes its share of them, and more where the lower tiers kept too few.
     name: of the commission, such as the domain. taken: further questions that may not be written; no failed one is.
     Raises CogumiError where there is no mistake or only one tier, and what teachers raise: the same call again, under
     a higher limit, goes on where it ended.
@@ -63,7 +66,9 @@ def climb(
         left = [mistake for mistake in left if mistake.example.id not in solved]
     worst = hardest(mistakes, left, hardest_share)
     asked = [mistake.example.prompt[-1]["content"] for mistake in mistakes]  # a lower tier's row would come twice
-    written = last.author().write([Commission(name, (), tuple(worst), write)], taken=[*taken, *asked])
+    kept = sum(len(tier.examples) for tier in done)
+    wanted = round(SPARE * max(hardest_share * total, total - kept, 1))
+    written = last.author().write([Commission(name, (), tuple(worst), wanted)], taken=[*taken, *asked])
     done.append(verified(written))
     alone = sum(last.price.cost_pico(answer.tokens_in, answer.tokens_out) for answer in [*answered, *written]) / PICO
     return Cascade(
