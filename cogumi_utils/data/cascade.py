@@ -43,7 +43,7 @@ def climb(
 ) -> Cascade:  # fmt: skip
     """Send what the student failed up the tiers; the last one writes new tasks like the hardest share of it.
 
-    total: verified examples wanted. The last tier writes its share of them, and more where the lower tiers kept too few.
+    total: verified examples wanted. The last tier writes its share, and more where the lower tiers kept too few.
     name: of the commission, such as the domain. taken: further questions that may not be written; no failed one is.
     Raises CogumiError where there is no mistake or only one tier, and what teachers raise: the same call again, under
     a higher limit, goes on where it ended.

@@ -10,9 +10,17 @@ from pathlib import Path
 import torch
 from datasets import Dataset
 from datasets.utils.logging import disable_progress_bar
-from peft import LoraConfig, PeftModel
+from peft import LoraConfig, PeftModel, set_peft_model_state_dict
+from safetensors.torch import load_file
 from torch.nn import functional as F
-from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
+from transformers import (
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    TrainerCallback,
+    TrainerState,
+)
 from trl import SFTConfig, SFTTrainer, pack_dataset
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
@@ -165,10 +173,13 @@ def train(
     callbacks = [*callbacks, *([_Forward(log)] if log else [])]
     trainer = _trainer(model, tokenizer, examples, recipe, folder, validation, callbacks)
     resume = newest_verified(folder)
-    started = time.perf_counter()
-    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    seconds = time.perf_counter() - started
     first = int(resume.name.rsplit("-", 1)[1]) if resume else 0
+    started = time.perf_counter()
+    if first < recipe.steps:
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    else:
+        _restore(trainer, resume)
+    seconds = time.perf_counter() - started
     return _result(trainer, recipe, first, seconds)
 
 
@@ -236,6 +247,12 @@ def _trainer(model, tokenizer, examples, recipe, folder, validation, callbacks) 
     # TRL packs only together with its own flattening collator, so the collator is exchanged afterwards.
     trainer.data_collator = RowCollator(pad_token_id=tokenizer.pad_token_id, return_position_ids=True)
     return trainer
+
+
+def _restore(trainer: SFTTrainer, checkpoint: Path) -> None:
+    """Weights and curves of a finished training: resumed from its last checkpoint, the Trainer takes one step more."""
+    set_peft_model_state_dict(trainer.model, load_file(checkpoint / "adapter_model.safetensors"))
+    trainer.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
 
 
 def _adapters_in_float32(model: PreTrainedModel) -> None:

@@ -36,8 +36,8 @@ def oracles(folder: Path, *error_rates: float) -> list[Post]:
     return posts(["oracle"] * n, [""] * n, error_rates, *prices, limit_usd=1.0, folder=folder, seed=1)
 
 
-def climb(failed, staff, *, write: int = 8, share: float = 0.2, **options) -> cascade.Cascade:
-    return cascade.climb(failed, staff, name="products", hardest_share=share, write=write, **options)
+def climb(failed, staff, *, total: int = 20, share: float = 0.4, **options) -> cascade.Cascade:
+    return cascade.climb(failed, staff, name="products", hardest_share=share, total=total, **options)
 
 
 def counts(found: cascade.Cascade) -> list[list]:
@@ -46,12 +46,12 @@ def counts(found: cascade.Cascade) -> list[list]:
 
 @pytest.fixture(scope="module")
 def climbed(failed, tmp_path_factory) -> cascade.Cascade:
-    return climb(failed, oracles(tmp_path_factory.mktemp("cascade"), 0.5, 0.25, 0.05), share=0.4)
+    return climb(failed, oracles(tmp_path_factory.mktemp("cascade"), 0.5, 0.25, 0.05))
 
 
 def test_wrong_answers_go_up_tier_by_tier(climbed):
-    assert counts(climbed) == [["tier 1", 30, 12, 18, 0, 0], ["tier 2", 18, 10, 8, 0, 0], ["tier 3", 8, 8, 0, 0, 0]]
-    assert [row.teacher for row in climbed.examples] == ["tier 1"] * 12 + ["tier 2"] * 10 + ["tier 3"] * 8
+    assert counts(climbed) == [["tier 1", 30, 12, 18, 0, 0], ["tier 2", 18, 10, 8, 0, 0], ["tier 3", 9, 9, 0, 0, 0]]
+    assert [row.teacher for row in climbed.examples] == ["tier 1"] * 12 + ["tier 2"] * 10 + ["tier 3"] * 9
     assert all(graded(climbed.examples, [row.answer for row in climbed.examples]))
 
 
@@ -82,17 +82,24 @@ def test_what_was_paid_is_the_sum_and_the_last_tier_alone_is_dearer(climbed):
 
 
 def test_the_same_climb_again_is_the_same(failed, climbed, tmp_path):
-    again = climb(failed, oracles(tmp_path, 0.5, 0.25, 0.05), share=0.4)
+    again = climb(failed, oracles(tmp_path, 0.5, 0.25, 0.05))
     assert again.examples == climbed.examples and again.hardest == climbed.hardest
     assert again.tiers.equals(climbed.tiers) and (again.usd, again.usd_alone) == (climbed.usd, climbed.usd_alone)
 
 
 def test_teachers_that_lie_keep_nothing_and_all_of_it_reaches_the_last(failed, tmp_path):
-    found = climb(failed, oracles(tmp_path, 1.0, 1.0, 0.0), share=1.0)
-    assert counts(found) == [["tier 1", 30, 0, 30, 0, 0], ["tier 2", 30, 0, 30, 0, 0], ["tier 3", 8, 8, 0, 0, 0]]
+    found = climb(failed, oracles(tmp_path, 1.0, 1.0, 0.0), total=8, share=1.0)
+    assert counts(found) == [["tier 1", 30, 0, 30, 0, 0], ["tier 2", 30, 0, 30, 0, 0], ["tier 3", 9, 9, 0, 0, 0]]
     assert found.tiers["cost_usd_per_kept"].isna().tolist() == [True, True, False]
     assert {m.example.id for m in found.hardest} == {m.example.id for m in failed}
     assert {row.teacher for row in found.examples} == {"tier 3"}
+
+
+@pytest.mark.parametrize(("total", "share", "n"), [(40, 0.1, 12), (30, 0.2, 7), (40, 0.5, 23), (1, 0.01, 1)])
+def test_the_last_tier_writes_its_share_or_what_is_still_missing(failed, tmp_path, total, share, n):
+    """30 are solved below; 15% more than is needed is ordered: 1.15 of 10 missing, of 6, of 20, and of 1 at least."""
+    found = climb(failed, oracles(tmp_path, 0.0, 0.0), total=total, share=share)
+    assert counts(found)[1] == ["tier 2", n, n, 0, 0, 0]
 
 
 def test_a_tier_with_nothing_left_to_do_has_a_row_of_whole_zeros(failed, tmp_path):
@@ -100,7 +107,7 @@ def test_a_tier_with_nothing_left_to_do_has_a_row_of_whole_zeros(failed, tmp_pat
     assert counts(found)[1] == ["tier 2", 0, 0, 0, 0, 0]
     assert found.tiers["asked"].dtype == found.tiers["tokens"].dtype == "int64"
     assert found.tiers["cost_usd_per_kept"].isna().tolist() == [False, True, False]
-    assert [m.example.difficulty for m in found.hardest] == [3] * 6  # nothing is left: the most difficult
+    assert [m.example.difficulty for m in found.hardest] == [3] * 12  # nothing is left: the most difficult
 
 
 def test_a_task_that_came_from_another_goes_up_no_further_once_solved(failed, tmp_path):
@@ -112,21 +119,21 @@ def test_a_task_that_came_from_another_goes_up_no_further_once_solved(failed, tm
 
 
 def test_no_failed_question_is_written_anew_nor_one_that_is_taken(failed, tmp_path):
-    first = climb(failed, oracles(tmp_path, 0.0, 0.0), write=40)
+    first = climb(failed, oracles(tmp_path, 0.0, 0.0), total=70)
     new = [row.prompt[-1]["content"] for row in first.examples[30:]]
-    again = climb(failed, oracles(tmp_path, 0.0, 0.0), write=40, taken=new[:20])
+    again = climb(failed, oracles(tmp_path, 0.0, 0.0), total=70, taken=new[:20])
     other = [row.prompt[-1]["content"] for row in again.examples[30:]]
     asked = {plain(m.example.prompt[-1]["content"]) for m in failed}
-    assert len(new) == len(other) == 40 and not {plain(question) for question in new + other} & asked
+    assert len(new) == len(other) == 46 and not {plain(question) for question in new + other} & asked
     assert not set(other) & set(new[:20]) and set(new[20:]) < set(other)
 
 
 def test_the_failed_questions_that_the_last_tier_is_not_shown_are_taken_too(failed, tmp_path):
     """Without that the author, which draws from the same tasks, would write some of them again."""
     pool = [replace(m, example=row.request.example) for m, row in zip(failed, _written(failed, tmp_path), strict=True)]
-    found = climb([*failed, *pool], oracles(tmp_path, 0.0, 0.0), write=30, share=0.5)
+    found = climb([*failed, *pool], oracles(tmp_path, 0.0, 0.0), total=60, share=0.5)
     questions = [plain(row.prompt[-1]["content"]) for row in found.examples]
-    assert len(questions) == 90 == len(set(questions))
+    assert len(questions) == 94 == len(set(questions))
 
 
 def _written(failed, folder):
@@ -189,24 +196,24 @@ def adds(body: dict, before: int):
 
 def test_endpoints_climb_as_oracles_do(tmp_path):
     with endpoint(adds) as server:
-        found = climb(sums(6), endpoints(server, tmp_path, 1.0), write=4, share=0.5)
-    assert counts(found) == [["tier 1", 6, 3, 3, 0, 0], ["tier 2", 4, 4, 0, 0, 0]]
+        found = climb(sums(6), endpoints(server, tmp_path, 1.0), total=7, share=0.5)
+    assert counts(found) == [["tier 1", 6, 3, 3, 0, 0], ["tier 2", 5, 5, 0, 0, 0]]
     assert [m.answer for m in found.hardest] == ["0"] * 3
     assert {m.example.answer for m in found.hardest} == {"2", "6", "10"}  # 1+1, 3+3 and 5+5
-    assert found.usd == pytest.approx((6 * 100 * 1 + (3500 + 4 * 100) * 10) / 1e6)
-    assert found.usd_alone == pytest.approx((6 * 100 * 10 + (3500 + 4 * 100) * 10) / 1e6)
+    assert found.usd == pytest.approx((6 * 100 * 1 + (3500 + 5 * 100) * 10) / 1e6)
+    assert found.usd_alone == pytest.approx((6 * 100 * 10 + (3500 + 5 * 100) * 10) / 1e6)
 
 
 def test_out_of_budget_and_gone_on_with_is_paid_once(tmp_path):
     """What the last tier wrote leaves too little for a second answer; under a higher limit it goes on from there."""
     with endpoint(adds) as server:
         with pytest.raises(SpendingLimitReached):
-            climb(sums(6), endpoints(server, tmp_path, 0.045), write=4, share=0.5)
+            climb(sums(6), endpoints(server, tmp_path, 0.045), total=7, share=0.5)
         assert [body["model"] for body in server.bodies] == ["weak"] * 6 + ["strong"]
-        found = climb(sums(6), endpoints(server, tmp_path, 1.0), write=4, share=0.5)
-        assert len(server.bodies) == 11 == len({json.dumps(body, sort_keys=True) for body in server.bodies})
+        found = climb(sums(6), endpoints(server, tmp_path, 1.0), total=7, share=0.5)
+        assert len(server.bodies) == 12 == len({json.dumps(body, sort_keys=True) for body in server.bodies})
         spent = {p.name: p.teacher().ledger.totals()["spent_usd"] for p in endpoints(server, tmp_path, 1.0)}
-    assert counts(found) == [["tier 1", 6, 3, 3, 0, 0], ["tier 2", 4, 4, 0, 0, 0]]
-    assert spent == {"tier 1": pytest.approx(0.0006), "tier 2": pytest.approx(0.039)}
-    assert found.usd == pytest.approx(0.004), "the second answers; the rest was in the cache"
-    assert found.usd_alone == pytest.approx(0.006 + 0.039)
+    assert counts(found) == [["tier 1", 6, 3, 3, 0, 0], ["tier 2", 5, 5, 0, 0, 0]]
+    assert spent == {"tier 1": pytest.approx(0.0006), "tier 2": pytest.approx(0.04)}
+    assert found.usd == pytest.approx(0.005), "the second answers; the rest was in the cache"
+    assert found.usd_alone == pytest.approx(0.006 + 0.04)

@@ -94,7 +94,7 @@ def test_what_the_oracle_s_author_writes_is_as_right_as_its_rate(tmp_path, error
 def test_lists_of_unequal_length_are_refused(tmp_path, name):
     with pytest.raises(CogumiError) as caught:
         hire(tmp_path, **{name: LISTS[name][:1]})
-    counts = {key: 2 for key in LISTS} | {name: 1}
+    counts = dict.fromkeys(LISTS, 2) | {name: 1}
     assert caught.value.found == ", ".join(f"{key}: {count}" for key, count in counts.items())
 
 

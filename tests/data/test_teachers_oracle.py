@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -177,6 +178,24 @@ def test_only_verified_answers_are_kept_and_the_rest_is_counted_by_teacher():
     assert math.isnan(table.cost_usd_per_kept.remote)
     assert len(result.examples) == 600 - mistakes
     assert all(graded(result.examples, [kept.answer for kept in result.examples]))
+
+
+def test_tokens_are_those_read_and_written_whatever_became_of_them():
+    (made,) = sums(1)
+    request = TeacherRequest.of(made)
+    given = [TeacherAnswer(request, "a", made.answer, 10, 3), TeacherAnswer(request, "a", "no", 20, 1),
+             TeacherAnswer(request, "a", tokens_in=5, error="no text"), TeacherAnswer(request, "b", "no", 7, 7)]  # fmt: skip
+    result = verified(given)
+    assert result.tokens == {"a": 39, "b": 14}
+    assert result.table().set_index("teacher")["tokens"].to_dict() == result.tokens
+
+
+def test_a_kept_row_names_what_its_task_came_from_or_else_the_task():
+    first, second = sums(2)
+    later = replace(second, parents=("f" * 32, "e" * 32))
+    result = verified(OracleTeacher(OracleTier("sure"), seed=0).answer([TeacherRequest.of(e) for e in (first, later)]))
+    assert [row.parents for row in result.examples] == [(first.id,), later.parents]
+    assert [row.teacher for row in result.examples] == ["sure", "sure"]
 
 
 def test_a_kept_answer_names_its_teacher_and_the_question_that_it_came_from():

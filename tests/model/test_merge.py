@@ -60,6 +60,26 @@ def test_without_quantisation(trainings, tokenizer, tmp_path, texts):
     assert merge.logit_gap(plain.model, merged, tokenizer, texts) < 1e-4
 
 
+@pytest.mark.parametrize("quantised", [True, False], ids=["4-bit", "plain"])
+def test_put_on_is_the_trained_model_beside_its_base(trainings, base, tokenizer, tmp_path, texts, quantised, config):
+    result = trainings.run(tmp_path / "run", steps=2, quantised=quantised)
+    adapter = sft.save_adapter(result.model, tmp_path / "adapter", "00_student/model")
+    adapted, own = merge.put_on(base, adapter, config if quantised else None)
+    assert merge.logit_gap(result.model, adapted, tokenizer, texts) == 0.0
+    assert own.get_vocab() == tokenizer.get_vocab() and own.chat_template == tokenizer.chat_template
+    plain, _ = student.load(base, quantization_config=config if quantised else None, device_map="cpu")
+    assert merge.logit_gap(plain, adapted, tokenizer, texts) > 0.01
+    with adapted.disable_adapter():
+        assert merge.logit_gap(plain, adapted, tokenizer, texts) == 0.0
+
+
+def test_texts_are_chats_as_the_template_writes_them_up_to_the_answer_s_end(tokenizer, rows):
+    for row, text in zip(rows[:12], merge.texts_of(tokenizer, rows[:12]), strict=True):
+        whole = tokenizer.apply_chat_template(row.messages, tokenize=False)
+        assert whole.startswith(text) and text.endswith(row.answer) and whole[len(text) :].strip() == chat.END
+    assert merge.texts_of(tokenizer, []) == []
+
+
 def test_the_gap_is_the_largest_difference_of_log_probabilities(base, tokenizer, texts):
     one, _ = student.load(base)
     other, _ = student.load(base)

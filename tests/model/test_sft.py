@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 from datasets import Dataset
+from transformers import TrainerCallback
 from trl import pack_dataset
 
 from cogumi_utils.data import chat, corpus, skills
@@ -35,9 +36,7 @@ def same_weights(one, other) -> bool:
 def trainer(base, rows, validation, tmp_path_factory):
     """TRL's trainer as `train` makes it, on the plain base, before its first step."""
     model, tokenizer = student.load(base)
-    recipe = sft.Recipe(
-        steps=6, batch=4, max_length=96, rank=4, learning_rate=3e-3, seed=1, save_every=9, eval_every=9
-    )
+    recipe = sft.Recipe(steps=6, batch=4, max_length=96, rank=4, learning_rate=3e-3, seed=1, save_every=9, eval_every=9)
     return sft._trainer(model, tokenizer, rows, recipe, tmp_path_factory.mktemp("trainer"), validation, [])
 
 
@@ -213,6 +212,64 @@ def test_a_killed_run_ends_in_the_same_weights(trainings, trained, tmp_path, spo
     assert same_weights(result, trained)
     assert result.losses == trained.losses and result.validation == trained.validation, "the whole curve, not its end"
     assert result.tokens == round((6 - result.resumed_from) * 2 * 64 * result.fill)
+
+
+def test_a_run_killed_after_its_last_checkpoint_takes_no_step_more(trainings, trained, tmp_path):
+    """Left to itself the Trainer would: the curve would be a point longer, and a checkpoint of a step 7 follow."""
+    trainings.run(tmp_path)
+    result = trainings.run(tmp_path, evaluate_first=True)
+    assert (result.resumed_from, result.tokens) == (6, 0) and same_weights(result, trained)
+    assert result.losses == trained.losses and result.validation == trained.validation
+    assert {path.name for path in tmp_path.glob("checkpoint-*")} == {"checkpoint-4", "checkpoint-6"}
+
+
+@dataclass
+class Steps(TrainerCallback):
+    """The steps that a callback sees, each with the kind of model that it is given."""
+
+    seen: list[tuple[int, str]]
+
+    def on_optimizer_step(self, args, state, control, model=None, **kwargs) -> None:
+        self.seen.append((state.global_step, type(model).__name__))
+
+
+SHORT = {"steps": 3, "batch": 2, "max_length": 64, "rank": 4, "learning_rate": 5e-3}
+
+
+def test_callbacks_see_every_step_and_the_adapted_model(base, rows, tmp_path):
+    model, tokenizer = student.load(base)
+    steps = Steps([])
+    sft.train(model, tokenizer, rows, sft.recipe(**SHORT, seed=1), folder=tmp_path, callbacks=[steps])
+    assert steps.seen == [(step, "PeftModelForCausalLM") for step in (0, 1, 2)]
+
+
+def test_an_adapted_model_is_trained_on_and_gets_no_second_adapter(base, rows, tmp_path):
+    model, tokenizer = student.load(base)
+    dials = sft.recipe(**SHORT, seed=1, modules=["q_proj", "down_proj"])
+    first = sft.train(model, tokenizer, rows, dials, folder=tmp_path / "first")
+    before = {name: value.clone() for name, value in adapter_of(first).items()}
+    second = sft.train(first.model, tokenizer, rows, replace(dials, seed=2), folder=tmp_path / "second")
+    after = adapter_of(second)
+    assert list(second.model.peft_config) == ["default"] and second.trained_parameters == first.trained_parameters
+    assert before.keys() == after.keys() and not any(torch.equal(before[name], after[name]) for name in before)
+    assert second.losses[0][1] < first.losses[0][1], "it goes on from where the first ended"
+    layers = {name.partition(".lora_")[0].rpartition(".")[2] for name in after}
+    assert layers == {"q_proj", "down_proj"}
+
+
+def test_a_short_recipe_saves_once_at_its_end_and_never_validates(base, rows, tmp_path):
+    dials = sft.recipe(**SHORT, seed=7, modules=["q_proj"])
+    assert (dials.save_every, dials.eval_every, dials.seed, dials.modules) == (3, 3, 7, ("q_proj",))
+    model, tokenizer = student.load(base)
+    result = sft.train(model, tokenizer, rows, dials, folder=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-3"] and result.validation == []
+
+
+@pytest.mark.parametrize("modules", [["qproj"], ["q_proj", "attn_v"]])
+def test_a_matrix_that_no_block_has_is_refused(modules):
+    with pytest.raises(CogumiError) as caught:
+        sft.lora(4, modules)
+    assert caught.value.found == modules[-1] and "q_proj, k_proj" in caught.value.expected
 
 
 def test_a_checkpoint_that_was_half_written_is_not_resumed(trainings, trained, tmp_path):
