@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 import io
+import itertools
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -42,10 +44,19 @@ def show_table(frame: pd.DataFrame, caption: str = "") -> None:
     shown, rest = frame.head(MAX_ROWS), len(frame) - MAX_ROWS
     more = f"… {rest} more rows in the CSV file" if rest > 0 else ""
     style = {"index": False, "float_format": short, "na_rep": ""}
-    body = shown.to_html(border=0, justify="left", **style)
+    body = _left_aligned_text(shown.to_html(border=0, justify="left", **style), shown)
     parts = [f"<p><em>{html.escape(caption)}</em></p>" if caption else "", body, f"<p>{more}</p>" if more else ""]
     text = "\n".join(part for part in (caption, shown.to_string(**style), more) if part)
     show({"text/html": "".join(parts)}, text)
+
+
+def _left_aligned_text(body: str, frame: pd.DataFrame) -> str:
+    """The table's HTML with its columns of text aligned left, as one reads; Jupyter aligns every cell right."""
+    from pandas.api.types import is_numeric_dtype
+
+    numeric = [is_numeric_dtype(dtype) for dtype in frame.dtypes]
+    cells = itertools.cycle("<td>" if is_number else '<td style="text-align: left">' for is_number in numeric)
+    return re.sub("<td>", lambda _: next(cells), body)
 
 
 def short(number: float) -> str:

@@ -100,3 +100,12 @@ def test_equal_figures_are_equal_bytes_whatever_their_dpi():
         return made
 
     assert display.png_bytes(figure(50)) == display.png_bytes(figure(200))
+
+
+def test_text_is_read_from_the_left_and_numbers_from_the_right(monkeypatch):
+    seen = []
+    monkeypatch.setattr(display, "show", lambda bundle, plain: seen.append(bundle["text/html"]))
+    display.show_table(pd.DataFrame({"skill": ["<td>", "b"], "share": [0.5, 1.0], "right": [True, False]}))
+    cells = seen[0].split("<tbody>")[1]
+    assert cells.count('<td style="text-align: left">') == 2 and cells.count("<td>") == 4
+    assert '<td style="text-align: left">&lt;td&gt;</td>' in cells
