@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from cogumi_utils.errors import CogumiError
@@ -40,3 +41,10 @@ def differences(before: pd.DataFrame, after: pd.DataFrame, by: str = "domain", s
         name: paired_difference(group["passed"].to_numpy(), group["passed_after"].to_numpy(), seed)
         for name, group in [*groups, ("overall", both)]
     }
+
+
+def stacked(frames: Mapping[str, pd.DataFrame], column: str) -> pd.DataFrame:
+    """{name: graded answers} in one table with its names in `column`: one row an answer, to remake any table from."""
+    import pandas as pd
+
+    return pd.concat([frame.assign(**{column: name}) for name, frame in frames.items()], ignore_index=True)

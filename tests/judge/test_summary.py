@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from cogumi_utils.errors import CogumiError
-from cogumi_utils.judge.summary import differences, share, shares
+from cogumi_utils.judge.summary import differences, share, shares, stacked
 from cogumi_utils.stats import paired_difference, wilson
 
 
@@ -60,3 +60,10 @@ def test_an_example_that_stands_twice_is_refused():
     twice = pd.concat([frame(a="+"), frame(a="-")])
     with pytest.raises(ValueError, match="not a one-to-one merge"):
         differences(twice, frame(a="+"))
+
+
+def test_stacked_tables_keep_every_answer_under_its_name():
+    before, after = frame(a="+-"), frame(a="++")
+    both = stacked({"before": before, "after": after}, "state")
+    assert both["state"].tolist() == ["before", "before", "after", "after"]
+    assert both["passed"].tolist() == [True, False, True, True] and list(both.index) == [0, 1, 2, 3]
