@@ -183,8 +183,12 @@ def test_only_verified_answers_are_kept_and_the_rest_is_counted_by_teacher():
 def test_tokens_are_those_read_and_written_whatever_became_of_them():
     (made,) = sums(1)
     request = TeacherRequest.of(made)
-    given = [TeacherAnswer(request, "a", made.answer, 10, 3), TeacherAnswer(request, "a", "no", 20, 1),
-             TeacherAnswer(request, "a", tokens_in=5, error="no text"), TeacherAnswer(request, "b", "no", 7, 7)]  # fmt: skip
+    given = [
+        TeacherAnswer(request, "a", made.answer, 10, 3),
+        TeacherAnswer(request, "a", "no", 20, 1),
+        TeacherAnswer(request, "a", tokens_in=5, error="no text"),
+        TeacherAnswer(request, "b", "no", 7, 7),
+    ]
     result = verified(given)
     assert result.tokens == {"a": 39, "b": 14}
     assert result.table().set_index("teacher")["tokens"].to_dict() == result.tokens
