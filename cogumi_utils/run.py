@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from cogumi_utils.hardware import Device
 
+PAID = ".paid"  # below the profile's outputs
+
 
 def start(stage: str, namespace: dict[str, Any]) -> Run:
     """Begin a stage: check the parameters that `namespace` (a notebook's globals) holds against the notebook's own
@@ -85,6 +87,12 @@ class Run:
         """A folder that survives a crash (while parameters, code and inputs stay the same); dropped at `finish`."""
         folder = self.dir / publish.CHECKPOINTS
         folder.mkdir(exist_ok=True)
+        return folder
+
+    def paid(self) -> Path:
+        """A folder of the profile that outlives the stage: answers that were paid for, and what was spent in all."""
+        folder = outputs_dir(self.profile) / PAID / self.stage
+        folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def figure(self, figure: Figure, name: str, caption: str = "") -> None:

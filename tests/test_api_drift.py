@@ -118,16 +118,17 @@ def modules() -> list[Module]:
 
 def resolve(full: str) -> Any:
     """The object of a full name; AttributeError or ImportError where it is gone."""
-    parts = full.split(".")
-    for cut in range(len(parts), 0, -1):
+    parts, missing = full.split("."), AttributeError(full)
+    # the whole name last: a module that is called like its class would take the class's place in the package
+    for cut in [*range(len(parts) - 1, 0, -1), len(parts)]:
         try:
-            found = importlib.import_module(".".join(parts[:cut]))
+            return functools.reduce(getattr, parts[cut:], importlib.import_module(".".join(parts[:cut])))
+        except AttributeError as error:
+            missing = error
         except ModuleNotFoundError as error:
             if error.name and not full.startswith(error.name):
                 raise
-            continue
-        return functools.reduce(getattr, parts[cut:], found)
-    raise ModuleNotFoundError(full)
+    raise missing
 
 
 def accepts(function: Callable, keyword: str, also: tuple[str, ...] = ()) -> bool:

@@ -25,6 +25,7 @@ from cogumi_utils.errors import CogumiError
 from cogumi_utils.schema import Example
 
 SHOWN = 6  # failed tasks in one prompt
+CALLS = 1_000_000  # more than one commission takes: seeds never share a draw
 ROUNDS = 2  # of prompts: in the second, only what the first did not bring is asked for
 
 
@@ -126,15 +127,15 @@ class EndpointAuthor:
     that is empty, repeated, taken, beyond the number asked for, or of a held-out split comes back with that as `error`.
     Every answer bears its share of the call that it was written in, and the price of its second answer: the sum is what
     was paid. per_call: tasks asked for in one prompt. max_tokens: of its reply. answer_tokens: of a second answer.
-    temperature: None leaves it to the endpoint.
+    temperature: None leaves it to the endpoint. seed: another one makes other draws of the same prompts.
     """
 
     def __init__(
         self, teacher: Teacher, *, per_call: int = 10, max_tokens: int = 2000, answer_tokens: int = 800,
-        temperature: float | None = None,
+        temperature: float | None = None, seed: int = 0,
     ):  # fmt: skip
         check_per_call(per_call)
-        self.teacher, self.per_call, self.name = teacher, per_call, teacher.name
+        self.teacher, self.per_call, self.name, self._seed = teacher, per_call, teacher.name, seed
         self._first = {"max_tokens": max_tokens, "temperature": temperature}
         self._second = {"max_tokens": answer_tokens, "temperature": temperature}
 
@@ -172,7 +173,9 @@ class EndpointAuthor:
 
     def _request(self, order: Commission, call: int) -> TeacherRequest:
         """Each call shows other mistakes and is a draw of its own, also where there are few to show."""
-        return TeacherRequest(order.messages(order.n, SHOWN, start=call * SHOWN), sample=call, **self._first)
+        return TeacherRequest(
+            order.messages(order.n, SHOWN, start=call * SHOWN), sample=self._seed * CALLS + call, **self._first
+        )
 
     def _checked(self, written: list[Written]) -> list[TeacherAnswer]:
         """The answers in their order, each with its verifier; the second answers are asked for in one batch."""

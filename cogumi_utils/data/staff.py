@@ -57,7 +57,11 @@ class Post:
         return OracleTeacher(self._tier(), seed=self.seed) if self.model == ORACLE else self._endpoint()
 
     def author(self) -> Author:
-        return OracleAuthor(self._tier(), seed=self.seed) if self.model == ORACLE else EndpointAuthor(self._endpoint())
+        return (
+            OracleAuthor(self._tier(), seed=self.seed)
+            if self.model == ORACLE
+            else EndpointAuthor(self._endpoint(), seed=self.seed)
+        )
 
     def _tier(self) -> OracleTier:
         rates = {1: self.error_rate / 2, 2: self.error_rate, 3: min(1.0, 1.5 * self.error_rate)}

@@ -54,16 +54,24 @@ def place(answers: pd.DataFrame, tasks: Sequence[Example], patterns: pd.DataFram
 
 
 def write(
-    post: Post, patterns: pd.DataFrame, battery: pd.DataFrame, tasks: Sequence[Example], *, aware: int, random: int
+    post: Post,
+    patterns: pd.DataFrame,
+    battery: pd.DataFrame,
+    tasks: Sequence[Example],
+    *,
+    aware: int,
+    random: int,
+    original: Sequence[Example] = (),
 ) -> Written:
     """Have `aware` pairs written that the teacher was told the failures for, and `random` ones without a word of them.
 
-    `SPARE` times as many are ordered, since what its verifier refuses is not used. Raises what the author raises.
+    `SPARE` times as many are ordered, since what its verifier refuses is not used. original: rows that no new one may
+    repeat. Raises what the author raises.
     """
-    author = post.author()
+    author, taken = post.author(), [row.prompt[-1]["content"] for row in original]
     told = orders.aware(patterns, battery, tasks, round(SPARE * aware))
     control = orders.at_random(battery, tasks, round(SPARE * random), shown=SHOWN, seed=post.seed)
-    return Written(post.seed, verified(author.write(told)), verified(author.write(control)))
+    return Written(post.seed, verified(author.write(told, taken=taken)), verified(author.write(control, taken=taken)))
 
 
 def pairs_needed(n: int, replay: float, shares: Sequence[float], seeds: int) -> list[dict[str, int]]:

@@ -173,9 +173,8 @@ def test_instances_share_the_file_beside_their_folder_and_each_gives_its_own(rep
     shared.write_text("steps: 50\n")
     check_all()
     found = load_profile("public")
-    assert [(found[f"10_modifiers/{name}"]["rank"], found[f"10_modifiers/{name}"]["steps"]) for name in ("code", "math")] == [
-        (32, 50), (16, 7)
-    ]  # fmt: skip
+    code, math = (found[f"10_modifiers/{name}"] for name in ("code", "math"))
+    assert (code["rank"], code["steps"], math["rank"], math["steps"]) == (32, 50, 16, 7)
     assert "10_modifiers" not in found
     (folder / "math.yaml").write_text("steps: 7\n")
     assert faults() == ["params/tiny/10_modifiers/math.yaml: no rank; LoRA rank, each domain's own"]
