@@ -93,7 +93,7 @@ class Module:
                 yield Call(f"{self.path}:{node.lineno}", target, keywords)
 
     def target(self, function: ast.expr) -> str:
-        """"" where the call needs no look: the standard library, or the package's own functions."""
+        """ "" where the call needs no look: the standard library, or the package's own functions."""
         name, root = ast.unparse(function), function
         while isinstance(root, ast.Attribute):
             root = root.value

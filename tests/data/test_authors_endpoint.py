@@ -95,6 +95,15 @@ def test_tasks_are_kept_where_two_independent_answers_agree(tmp_path):
     assert (sum(a.tokens_in for a in answers), sum(a.tokens_out for a in answers)) == (150, 75)
 
 
+def test_another_seed_draws_anew_and_the_same_one_pays_nothing(tmp_path):
+    with endpoint(writer()) as server:
+        first, other = (endpoint_author(server, tmp_path, seed=seed).write([tables(2)]) for seed in (1, 2))
+        asked = len(server.bodies)
+        again = endpoint_author(server, tmp_path, seed=1).write([tables(2)])
+    assert [a.text for a in first] == [a.text for a in again] != [a.text for a in other]
+    assert len(server.bodies) == asked == 2 * (1 + 2) and sum(a.cost_usd for a in again) == 0
+
+
 def test_the_second_answer_is_asked_for_alone(tmp_path):
     with endpoint(says('[{"question": "What is 50 times 3?", "answer": "SECRET 150"}]', "150")) as server:
         endpoint_author(server, tmp_path).write([tables(1)])

@@ -57,6 +57,14 @@ def written(patterns, marked, tasks, tmp_path_factory) -> list[study.Written]:
 # --- what is ordered
 
 
+def test_no_new_row_repeats_an_original_one(patterns, marked, tasks, written, tmp_path):
+    once = [*written[1].aware.examples, *written[1].random.examples]
+    again = study.write(post(tmp_path, seed=2), patterns, marked, tasks, aware=10, random=10, original=once)
+    questions = {row.prompt[-1]["content"] for row in once}
+    new = [row.prompt[-1]["content"] for row in (*again.aware.examples, *again.random.examples)]
+    assert new and not questions & set(new)
+
+
 @pytest.mark.parametrize(
     ("replay", "shares", "first"), [(0.5, [0.1], 18), (0.5, [], 10), (0.1, [0.5], 18), (0.7, [0.05, 0.4], 19)]
 )

@@ -81,6 +81,16 @@ def test_the_manifest_of_a_finished_stage(outputs):
     assert not (outputs / "tiny/.partial/02_train").exists()
 
 
+def test_what_was_paid_for_outlives_the_stage_and_a_change_of_its_parameters(outputs):
+    run = start("01_data", DATA)
+    (run.paid() / "answers.sqlite").write_text("paid")
+    (run.checkpoints() / "weights").write_text("half")
+    again = start("01_data", DATA | {"rows": 51})
+    assert (again.paid() / "answers.sqlite").read_text() == "paid" and not list(again.checkpoints().iterdir())
+    data_stage()
+    assert (start("01_data", DATA).paid() / "answers.sqlite").read_text() == "paid"
+
+
 def test_the_run_knows_its_parameters(outputs):
     run = start("02_train", TRAIN | {"rate": 1})
     assert (run.stage, run.profile, run.seed, run.device) == ("02_train", "tiny", 7, "cpu")
