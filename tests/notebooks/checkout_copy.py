@@ -53,14 +53,18 @@ class Copy:
 
     def manifests(self) -> dict[str, tuple[str, int]]:
         """{stage: (sha256, time) of its manifest}: a stage that ran again has another."""
-        paths = sorted((self.outputs / "smoke").glob(f"[0-9]*/{artifacts.MANIFEST}"))
-        return {path.parent.name: (artifacts.sha256_file(path), path.stat().st_mtime_ns) for path in paths}
+        smoke = self.outputs / "smoke"
+        paths = sorted([*smoke.glob(f"[0-9]*/{artifacts.MANIFEST}"), *smoke.glob(f"[0-9]*/*/{artifacts.MANIFEST}")])
+        return {
+            path.parent.relative_to(smoke).as_posix(): (artifacts.sha256_file(path), path.stat().st_mtime_ns)
+            for path in paths
+        }
 
-    def set(self, notebook: str, text: str) -> None:
+    def set(self, stage: str, text: str) -> None:
         """Parameters of smoke that differ from the notebook's cell."""
-        folder = self.root / "params/smoke"
-        folder.mkdir(exist_ok=True)
-        (folder / f"{notebook}.yaml").write_text(text, encoding="utf-8")
+        path = self.root / f"params/smoke/{stage}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
 
     def fork(self, folder: Path) -> Copy:
         """The same checkout and the same results elsewhere, to be changed there."""

@@ -29,7 +29,12 @@ from cogumi_utils.lineage import open_ref
 
 pytestmark = pytest.mark.chain
 STAGES = list(stages.graph("smoke"))
+OF_A_REAL_SIZE = {"patterns_fail_more", "pack_near_bound"}  # a student that knows something; a header that is small
 PATIENCE = 300  # seconds until a test gives up; nothing waits that long unless it is broken
+
+
+def notebook_of(stage: str) -> str:
+    return stage.partition("/")[0]
 
 
 @pytest.fixture
@@ -51,7 +56,7 @@ def test_the_stage_is_complete(chain: Copy, stage: str):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_rendered_notebook_is_fit_to_be_shown(chain: Copy, stage: str):
-    path = chain.outputs / f"smoke/{stage}.ipynb"
+    path = chain.outputs / f"smoke/{stage.replace('/', '_')}.ipynb"
     assert list(stored(Notebook.read(path), Facts())) == []
     assert str(chain.outputs) not in path.read_text() and str(chain.root) not in path.read_text()
 
@@ -59,26 +64,30 @@ def test_the_rendered_notebook_is_fit_to_be_shown(chain: Copy, stage: str):
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_first_cell_names_what_is_written(chain: Copy, stage: str):
     """All that the manifest lists beside figures and tables, folders as one; nothing that it doesn't list."""
-    notebook = Notebook.read(chain.root / f"notebooks/{stage}.ipynb")
+    notebook = Notebook.read(chain.root / f"notebooks/{notebook_of(stage)}.ipynb")
     written = {path.partition("/")[0] for path in chain.manifest(stage)["outputs"]} - {"figures", "tables"}
     assert names(notebook.column("writes")) == written
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_first_cell_names_what_is_read(chain: Copy, stage: str):
-    notebook = Notebook.read(chain.root / f"notebooks/{stage}.ipynb")
+    notebook = Notebook.read(chain.root / f"notebooks/{notebook_of(stage)}.ipynb")
     read = {ref for ref in chain.manifest(stage)["inputs"] if not ref.startswith("raw:")}
     assert {name for name in names(notebook.column("reads")) if "/" in name} == read
 
 
 def test_every_registered_gate_is_recorded_by_its_stage(chain: Copy):
     recorded = {stage: set(chain.manifest(stage)["gates"]) for stage in STAGES}
-    assert recorded == {stage: {name for name, rule in load_rules().items() if rule.stage == stage} for stage in STAGES}
+    registered = {
+        stage: {name for name, rule in load_rules().items() if rule.stage == notebook_of(stage)} for stage in STAGES
+    }
+    assert recorded == registered
 
 
 def test_what_must_hold_at_any_size_holds(chain: Copy):
-    """Shares need many tasks and a trained student; exact gates do not."""
+    """Shares need many tasks and a trained student; exact gates do not, but for two."""
     gates = [gate for stage in STAGES for gate in chain.manifest(stage)["gates"].values() if gate["kind"] == "exact"]
+    gates = [gate for gate in gates if gate["name"] not in OF_A_REAL_SIZE]
     assert {gate["name"]: gate["verdict"] for gate in gates if gate["verdict"] not in ("PASS", "NOT RUN")} == {}
     assert len(gates) > 10
 
@@ -89,7 +98,8 @@ def test_every_gate_goes_back_to_raw_rows(results: Copy):
     assert chains["intact"].all()
     raw = chains["raw sources"].str.split(", ").map(set)
     assert raw["qlora_beats_start"] == {"raw:cogumi/corpus", "raw:cogumi/skills"}
-    assert all(sources <= raw["qlora_beats_start"] and sources for sources in raw)
+    assert raw["modifier_gains"] == raw["qlora_beats_start"] | {"raw:cogumi/specialist/code"}
+    assert all(sources <= raw["modifier_gains"] and sources for sources in raw)
 
 
 def test_the_lineage_of_a_gate_ends_in_the_rows_that_were_read(results: Copy):
@@ -146,14 +156,19 @@ def test_a_second_start_runs_nothing(chain: Copy):
 def test_a_changed_parameter_reruns_the_stage_and_what_depends_on_it(chain: Copy, stage: str, tmp_path: Path):
     """By the plan of a dry run; that the plan is what happens, the kill below shows."""
     fork = chain.fork(tmp_path)
-    fork.set(stage, "seed: 2\n")
+    fork.set(stage, "seed: 2\n" + "rank: 8\n" * ("/" in stage))  # a domain's file gives its rank
     done = fork.run_all("smoke", "--dry-run")
     state = dict(line.split()[1::-1] for line in done.stdout.splitlines() if line.startswith(("run ", "keep ")))
-    below, graph = {stage}, stages.graph("smoke")
-    for name, found in graph.items():
-        below |= {name} if below & set(found.upstreams) else set()
-    assert state == {name: "run" if name in below else "keep" for name in graph}
+    assert state == {name: "run" if name in and_below(stage) else "keep" for name in STAGES}
     assert "seed 1 -> 2" in done.stdout
+
+
+def and_below(stage: str) -> set[str]:
+    """The stage and all that depend on it."""
+    below = {stage}
+    for name, found in stages.graph("smoke").items():
+        below |= {name} if below & set(found.upstreams) else set()
+    return below
 
 
 # ---- damage ----
@@ -254,7 +269,7 @@ def resumed(chain: Copy, tmp_path_factory: pytest.TempPathFactory) -> Copy:
 
 def test_a_changed_parameter_and_a_kill_rerun_only_what_they_must(chain: Copy, resumed: Copy):
     before, after = chain.manifests(), resumed.manifests()
-    assert {stage for stage in STAGES if after[stage][0] != before[stage][0]} == {"02_qlora", "14_validation"}
+    assert {stage for stage in STAGES if after[stage][0] != before[stage][0]} == and_below("02_qlora")
     resumed_from = resumed.manifest("02_qlora")["metrics"]["resumed_from"]["value"]
     assert 0 < resumed_from < resumed.manifest("02_qlora")["parameters"]["steps"]
     assert chain.manifest("02_qlora")["metrics"]["resumed_from"]["value"] == 0
