@@ -20,6 +20,7 @@ from cogumi_utils.runner import set_aside, status_file
 
 POLL_SECONDS = 0.2
 LOG_LINES = 15
+GRACE_SECONDS = 20
 
 
 def execute(
@@ -47,12 +48,23 @@ def execute(
     try:
         failures = watch(process, todo)
     except KeyboardInterrupt:
-        process.wait()  # the terminal interrupted Snakemake too: it ends its stages first
+        end(process)
         raise
     if process.returncode and not failures:
         tail = "\n".join(log.read_text(encoding="utf-8").splitlines()[-LOG_LINES:])
         failures["snakemake"] = f"{tail}\nlog: {shown_path(log)}"
     return failures
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Wait for Snakemake, which the terminal interrupted too and which ends its stages first; a process that slept
+    through its interrupt is not waited for longer than `GRACE_SECONDS`: stages end with Snakemake, kernels with them.
+    """
+    try:
+        process.wait(GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def snakemake_command(

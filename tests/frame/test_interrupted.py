@@ -92,6 +92,14 @@ def test_ctrl_c_ends_all_and_the_next_run_does_only_the_rest(waiting):
     go_on(waiting)
 
 
+def test_a_stage_that_sleeps_through_its_interrupt_is_ended_all_the_same(waiting):
+    pipeline, below = start_and_reach_stage_02(waiting)
+    pipeline.send_signal(signal.SIGINT)  # to it alone: Snakemake, the runner and the kernel hear nothing
+    _, alive = psutil.wait_procs([pipeline, *below], PATIENCE)
+    assert alive == []
+    go_on(waiting)
+
+
 @pytest.mark.parametrize("platform", ["linux", "darwin"])
 def test_a_process_ends_with_its_parent_on_both_systems(platform):
     if platform == "linux" and sys.platform != "linux":
