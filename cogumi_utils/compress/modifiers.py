@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from cogumi_utils import params
+from cogumi_utils.data.cleaning import digest
 from cogumi_utils.data.skills.specialist import specialist_skills
 from cogumi_utils.judge import grade
 from cogumi_utils.judge.costs import load_plan
@@ -20,6 +20,8 @@ from cogumi_utils.schema import Example
 
 if TYPE_CHECKING:
     import pandas as pd
+
+__all__ = ["digest", "grouped", "judged", "judged_off", "ladder", "size_table"]
 
 NOTEBOOK = "10_modifiers"
 SPECIALIST, KNOWN, ELSEWHERE = "the domain's new skills", "its known skills", "other domains"
@@ -52,11 +54,6 @@ def judged_off(adapted: PeftModel, *args, **options) -> pd.DataFrame:
     """As `judged`, with the adapter off."""
     with adapted.disable_adapter():
         return judged(adapted, *args, **options)
-
-
-def digest(tasks: Sequence[Example]) -> str:
-    """SHA-256 over the ids of tasks that a program made: what the lineage records of them."""
-    return hashlib.sha256("".join(sorted(task.id for task in tasks)).encode()).hexdigest()
 
 
 def ladder(states: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

@@ -27,10 +27,14 @@ if TYPE_CHECKING:
 NEAR = 0.85  # similarity from which a planted near copy must be found (the S-curve is flat there)
 
 
+def digest(tasks: Sequence[Example]) -> str:
+    """SHA-256 over the ids of tasks that a program made: what the lineage records of them, in whatever order."""
+    return hashlib.sha256("".join(sorted(task.id for task in tasks)).encode()).hexdigest()
+
+
 def record_raw(run: Run, tasks: Sequence[Example], names: Sequence[str]) -> None:
     """Where the lineage ends: the task generator, by the digest of its rows, and every public set."""
-    digest = hashlib.sha256("".join(sorted(task.id for task in tasks)).encode()).hexdigest()
-    run.raw(skills.SOURCE, sha256=digest, rows=len(tasks), licence=skills.LICENCE)
+    run.raw(skills.SOURCE, sha256=digest(tasks), rows=len(tasks), licence=skills.LICENCE)
     record_public(run, names)
 
 
