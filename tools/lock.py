@@ -24,7 +24,7 @@ from packaging.utils import parse_wheel_filename
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU_LOCK, CUDA_LOCK = ROOT / "requirements.lock", ROOT / "requirements-cuda.lock"
-CUDA_ONLY = re.compile(r"(nvidia|cuda)-|triton$")
+CUDA_ONLY = re.compile(r"nvidia-(?!ml-py)|cuda-|triton$")
 PYTHON = {"python_version": "3.11", "python_full_version": "3.11.0", "implementation_name": "cpython"}
 PLATFORMS = [
     {**PYTHON, "sys_platform": "linux", "platform_system": "Linux", "platform_machine": "x86_64"},

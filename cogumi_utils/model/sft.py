@@ -12,7 +12,6 @@ from datasets import Dataset
 from datasets.utils.logging import disable_progress_bar
 from peft import LoraConfig, PeftModel, set_peft_model_state_dict
 from safetensors.torch import load_file
-from torch.nn import functional as F
 from transformers import (
     BitsAndBytesConfig,
     PreTrainedModel,
@@ -21,12 +20,12 @@ from transformers import (
     TrainerCallback,
     TrainerState,
 )
-from trl import SFTConfig, SFTTrainer, pack_dataset
-from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+from trl import SFTConfig, SFTTrainer
 
-from cogumi_utils.data.chat import as_prompt_completion, prompt_text
+from cogumi_utils.data.chat import as_prompt_completion
 from cogumi_utils.errors import CogumiError
 from cogumi_utils.model.checkpoints import CertifyCheckpoints, newest_verified
+from cogumi_utils.model.packing import RowCollator
 from cogumi_utils.schema import Example
 
 MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")  # of a Llama block
@@ -77,21 +76,6 @@ class SftResult:
         """{name: (steps, nats per answer token)} of the curves that have points."""
         both = {"training": self.losses, "validation": self.validation}
         return {name: tuple(map(list, zip(*points, strict=True))) for name, points in both.items() if points}
-
-
-class RowCollator(DataCollatorForLanguageModeling):
-    """Packed rows stay rows: [batch, max_length] with positions that restart at each chat and no padding mask.
-
-    TRL flattens a packed batch into one row for variable-length attention kernels. SDPA has none, so it would
-    compute all of (batch * length)² scores; row by row it is `batch` times fewer. transformers derives the
-    block-diagonal mask from the restarting positions, so that packed chats do not see each other.
-    """
-
-    def torch_call(self, examples: list[dict]) -> dict[str, torch.Tensor]:
-        batch = super().torch_call(examples)
-        del batch["attention_mask"]
-        batch["labels"][batch["position_ids"] == 0] = -100  # a chat's first token has nothing before it
-        return batch
 
 
 class _Forward(TrainerCallback):
@@ -195,38 +179,6 @@ def save_adapter(adapted: PeftModel, folder: Path, base: str) -> Path:
     adapted.save_pretrained(folder, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's template of a model card, with nothing filled in
     return folder
-
-
-@torch.no_grad()
-def packing_gap(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], *, max_length: int
-) -> float:
-    """|loss packed − loss one chat at a time|, nats per answer token: 0 if packed chats do not see each other."""
-    rows = [_labelled(tokenizer, example) for example in examples]
-    packed = pack_dataset(Dataset.from_list(rows), max_length, "bfd")
-    collate = RowCollator(pad_token_id=tokenizer.pad_token_id, return_position_ids=True)
-    alone = [collate([{**row, "seq_lengths": [len(row["input_ids"])]}]) for row in rows]
-    losses = [_loss(model, batches) for batches in ([collate(list(packed))], alone)]
-    return abs(losses[0] - losses[1])
-
-
-def _labelled(tokenizer: PreTrainedTokenizerBase, example: Example) -> dict[str, list[int]]:
-    prompt = tokenizer(prompt_text(tokenizer, example.prompt), add_special_tokens=False)["input_ids"]
-    text = tokenizer.apply_chat_template(example.messages, tokenize=False)
-    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return {"input_ids": ids, "labels": [-100] * len(prompt) + ids[len(prompt) :]}
-
-
-def _loss(model: PreTrainedModel, batches: Sequence[dict[str, torch.Tensor]]) -> float:
-    """Mean cross-entropy over all labelled tokens of the batches."""
-    total, count = 0.0, 0
-    for batch in batches:
-        inputs = {name: value.to(model.device) for name, value in batch.items()}
-        labels = inputs.pop("labels")[:, 1:]
-        logits = model(**inputs, use_cache=False).logits[:, :-1].float()
-        total += F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="sum").item()
-        count += int((labels != -100).sum())
-    return total / count
 
 
 def _trainer(model, tokenizer, examples, recipe, folder, validation, callbacks) -> SFTTrainer:

@@ -15,7 +15,7 @@ from torch import Tensor
 from cogumi_utils.compress import adapters, pack
 from cogumi_utils.compress.sparsity import prune_masks
 from cogumi_utils.errors import CogumiError
-from cogumi_utils.model import merge, sft, student
+from cogumi_utils.model import merge, score, sft, student
 
 TARGETS = (0.5, 0.8)
 RECIPE = sft.Recipe(
@@ -31,11 +31,8 @@ def trained(base: Path, rows, folder: Path) -> PeftModel:
 
 def nats(model, tokenizer, rows) -> float:
     """Mean loss over the answer tokens of `rows`, each chat alone."""
-    collate = sft.RowCollator(pad_token_id=tokenizer.pad_token_id, return_position_ids=True)
-    labelled = [sft._labelled(tokenizer, row) for row in rows]
-    model.eval()
-    with torch.no_grad():
-        return sft._loss(model, [collate([{**row, "seq_lengths": [len(row["input_ids"])]}]) for row in labelled])
+    costs = [(len(costs), float(costs.sum())) for costs in score.answer_costs(model, tokenizer, rows)]
+    return sum(total for _, total in costs) / sum(count for count, _ in costs)
 
 
 @dataclass(frozen=True)

@@ -73,12 +73,12 @@ class Trainings:
     validation: list[Example]
 
     def run(self, folder: Path, *, log=None, evaluate_first: bool = False, quantised: bool = True, **recipe):
-        from cogumi_utils.model import generate, sft, student
+        from cogumi_utils.model import generate, packing, sft, student
 
         config, _ = sft.quantisation("cpu") if quantised else (None, "")
         model, tokenizer = student.load(self.base, quantization_config=config, device_map="cpu")
         if evaluate_first:
-            sft.packing_gap(model, tokenizer, self.rows[:4], max_length=64)
+            packing.packing_gap(model, tokenizer, self.rows[:4], max_length=64)
             generate.answerer(model, tokenizer, max_new_tokens=2)([self.rows[0].prompt])
         dials = {"steps": 6, "batch": 2, "max_length": 64, "rank": 4, "learning_rate": 3e-3, "seed": 1, "save_every": 2}
         dials |= {"eval_every": 3, **recipe}

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from cogumi_utils.model import packing, score, student
+
+
+@pytest.fixture(scope="module")
+def loaded(base):
+    return student.load(base)
+
+
+def test_each_answer_token_has_the_distribution_of_its_chat_alone(loaded, rows):
+    """Against a plain forward pass of each chat, without padding."""
+    model, tokenizer = loaded
+    some = rows[:9]
+    found = list(score.answer_log_probs(model, tokenizer, some, batch=4))
+    ids = list(score.answer_ids(tokenizer, some))
+    for example, log_probs, tokens in zip(some, found, ids, strict=True):
+        whole = tokenizer(tokenizer.apply_chat_template(example.messages, tokenize=False), add_special_tokens=False)
+        with torch.no_grad():
+            logits = model(torch.tensor([whole["input_ids"]])).logits[0]
+        alone = logits.log_softmax(-1)[-len(tokens) - 1 : -1].numpy()
+        assert log_probs.dtype == np.float32 and np.abs(log_probs - alone).max() < 1e-4
+        assert tokenizer.decode(tokens) == example.answer + tokenizer.eos_token
+
+
+def test_costs_are_the_training_loss(loaded, rows):
+    model, tokenizer = loaded
+    costs = np.concatenate(list(score.answer_costs(model, tokenizer, rows[:9])))
+    collate = packing.RowCollator(pad_token_id=tokenizer.pad_token_id, return_position_ids=True)
+    labelled = [packing.labelled(tokenizer, row) for row in rows[:9]]
+    with torch.no_grad():
+        loss = packing.mean_loss(
+            model, [collate([{**row, "seq_lengths": [len(row["input_ids"])]}]) for row in labelled]
+        )
+    assert costs.mean() == pytest.approx(loss, abs=1e-4)
