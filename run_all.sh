@@ -72,6 +72,8 @@ set_up() {
     if ! cmp -s "$lock" "$env/.cogumi-lock"; then
         start=$SECONDS
         echo "installing $(grep -c == "$lock") packages from $lock into $env (once, some minutes; log: $log)"
+        echo "llama.cpp among them is built here the first time, then taken from pip's cache"
+        export CMAKE_ARGS="${CMAKE_ARGS:-$(llama_options)}"
         pip_install --require-hashes -r "$lock" ${pin[@]+"${pin[@]}"} <<<"$wanted"
         echo "installed in $((SECONDS - start)) s"
         command -v bwrap >/dev/null || [[ $(uname -s) != Linux ]] ||
@@ -80,6 +82,11 @@ set_up() {
     pip_install --no-deps --no-build-isolation --editable .
     cp "$lock" "$env/.cogumi-lock"
     echo "$PWD" >"$env/.cogumi-root"
+}
+
+llama_options() { # text models only, on the GPU where its compiler is at hand
+    echo -DLLAVA_BUILD=OFF
+    if has_gpu && command -v nvcc >/dev/null; then echo -DGGML_CUDA=ON; fi
 }
 
 pip_install() {

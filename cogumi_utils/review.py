@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cogumi_utils.gates import Gate
-from cogumi_utils.lineage import finished_stages, trace
+from cogumi_utils.lineage import finished_stages, open_ref, trace
 from cogumi_utils.publish import partial_dir
 
 if TYPE_CHECKING:
@@ -36,6 +36,19 @@ def stage_table(profile: str) -> pd.DataFrame:
         for stage, made in reviewed_stages(profile).items()
     ]
     return pd.DataFrame(rows, columns=["stage", "minutes", "peak MB", "USD", "headline"])
+
+
+def tables(profile: str, name: str) -> pd.DataFrame:
+    """The rows of every reviewed stage's table of that name (see `Run.table`), with their `stage` in front."""
+    import pandas as pd
+
+    entry = f"tables/{name}.csv"
+    stages = [stage for stage, made in reviewed_stages(profile).items() if entry in made["outputs"]]
+    found = [pd.read_csv(open_ref(f"{stage}/{entry}", profile)[0]).assign(stage=stage) for stage in stages]
+    if not found:
+        return pd.DataFrame(columns=["stage"])
+    table = pd.concat(found, ignore_index=True)
+    return table[["stage", *(column for column in table if column != "stage")]]
 
 
 def lineages(profile: str) -> pd.DataFrame:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cogumi_utils.errors import CogumiError
@@ -24,7 +25,7 @@ from cogumi_utils.judge.sizes import (
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Shapes", "capacity", "encoder_bytes", "plan_ledger", "shape_counts"]
+__all__ = ["File", "Shapes", "capacity", "encoder_bytes", "plan_ledger", "shape_counts", "written"]
 
 ADAPTER_BITS = 16
 
@@ -55,17 +56,13 @@ def encoder_bytes(config: Mapping[str, Any], encoding: str, sparsity: float = 0)
     )
 
 
-def plan_ledger(
-    config: Mapping[str, Any],
-    plan: Mapping[str, Any] | None = None,
-    files: Mapping[str, float] | None = None,
-) -> pd.DataFrame:
+def plan_ledger(config: Mapping[str, Any], plan: Mapping[str, Any] | None = None) -> pd.DataFrame:
     """The brief's compression, step by step, for the student with this configuration.
 
     planned: the brief's bytes; for another student than the brief's 8B, the same bits a weight. mask: what telling the
     kept weights apart costs alone, n · H(sparsity) / 8. bound: mask and kept values together (`bound_bytes`), the least
-    any encoder can reach, adapters in 16 bits. encoder: what the named format writes. files: {step: bytes} of the real
-    files, once there are any; their distance to the bound is `gap`. Bytes throughout.
+    any encoder can reach, adapters in 16 bits. encoder: what the named format writes. Bytes throughout. What was
+    really written is `written`'s.
     """
     import pandas as pd
 
@@ -85,9 +82,36 @@ def plan_ledger(
     table["verdict"] = [
         _verdict(*row) for row in table[["planned", "mask", "bound", "encoder"]].itertuples(index=False)
     ]
-    if files:
-        table["file"] = table["step"].map(dict(files))
-        table["gap"] = table["file"] / table["bound"] - 1
+    return table
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file that was written. weights: parameters that it holds, zeros among them. bound_bytes: the fewest that its
+    values take if each is coded by itself: mask, codes at their order-0 entropy, scales.
+    """
+
+    name: str
+    weights: int
+    bound_bytes: float
+    file_bytes: int
+
+    @property
+    def gap(self) -> float:
+        """Above the bound, as a share of it; below 0 where values repeat in longer patterns."""
+        return self.file_bytes / self.bound_bytes - 1
+
+
+def written(files: Iterable[File], near: float = 0.05) -> pd.DataFrame:
+    """A row a file: bytes beside its bound and the distance between them. near: a gap that is as good as none."""
+    import pandas as pd
+
+    rows = [
+        (one.name, one.weights, one.bound_bytes, one.file_bytes, one.gap, bits_per_weight(one.file_bytes, one.weights))
+        for one in files
+    ]
+    table = pd.DataFrame(rows, columns=["file", "weights", "bound", "bytes", "gap", "bits/weight"])
+    table["verdict"] = ["at its bound" if gap <= near else "an entropy coder would save more" for gap in table["gap"]]
     return table
 
 

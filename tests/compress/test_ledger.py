@@ -56,10 +56,16 @@ def test_the_adapters_rank_shrinks_with_the_student():
     assert tiny.loc["2E", "encoder"] - tiny.loc["2D", "encoder"] == adapter
 
 
-def test_real_files_show_their_gap_to_the_bound():
-    table = ledger.plan_ledger(TINY, files={"2C": 1_500_000}).set_index("step")
-    assert table.loc["2C", "gap"] == pytest.approx(1_500_000 / table.loc["2C", "bound"] - 1)
-    assert table.drop("2C")["gap"].isna().all()
+def test_written_files_beside_their_bound():
+    files = [ledger.File("near", 1000, 500.0, 520), ledger.File("far", 1000, 500.0, 600)]
+    files += [ledger.File("repeats", 1000, 500.0, 450)]
+    table = ledger.written(files).set_index("file")
+    assert table["gap"].round(6).to_dict() == {"near": 0.04, "far": 0.2, "repeats": -0.1}
+    assert table["bits/weight"].to_dict() == {"near": 4.16, "far": 4.8, "repeats": 3.6}
+    far = "an entropy coder would save more"
+    assert list(table["verdict"]) == ["at its bound", far, "at its bound"]
+    assert list(ledger.written(files, near=0.2)["verdict"]) == ["at its bound"] * 3
+    assert list(ledger.written([]).columns) == list(table.reset_index().columns)
 
 
 @pytest.mark.parametrize(

@@ -98,3 +98,23 @@ def test_a_profile_without_stages(tmp_path, monkeypatch):
     monkeypatch.setenv("COGUMI_OUTPUTS", str(tmp_path))
     assert review.recorded_gates("tiny") == []
     assert len(review.stage_table("tiny")) == len(review.lineages("tiny")) == 0
+
+
+def test_tables_of_one_name_are_gathered_from_all_stages(outputs):
+    assert review.tables("tiny", "sizes").empty
+    for stage, rows in (("02_train", "file,bytes\na,1\n"), ("03_loose", "file,bytes\nb,2\nc,3\n")):
+        folder = outputs / stage
+        (folder / "tables").mkdir()
+        (folder / "tables" / "sizes.csv").write_text(rows)
+        manifest = artifacts.read_manifest(folder)
+        named = ["out.txt", "tables/sizes.csv"]
+        write_manifest(folder, {**manifest, "outputs": artifacts.describe(folder, named)})
+    table = review.tables("tiny", "sizes")
+    assert table.to_dict("list") == {
+        "stage": ["02_train", "03_loose", "03_loose"],
+        "file": list("abc"),
+        "bytes": [1, 2, 3],
+    }
+    (outputs / "03_loose" / "tables" / "sizes.csv").write_text("file,bytes\nb,9\n")
+    with pytest.raises(ArtifactError):
+        review.tables("tiny", "sizes")

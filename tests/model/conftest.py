@@ -1,4 +1,4 @@
-"""One small tokenizer, one base that has read a little, one adapter: made once for all tests of models."""
+"""One adapter on the small base of all tests, made once for the tests of models."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cogumi_utils.data import corpus, skills
+from cogumi_utils.data import skills
 from cogumi_utils.schema import Example
-
-SHAPE = {"hidden": 64, "layers": 1, "heads": 2, "kv_heads": 2, "ffn": 128, "context": 256}
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -27,36 +25,11 @@ def one_thread_and_no_network():
     constants.HF_HUB_OFFLINE = offline
 
 
-@pytest.fixture(scope="session")
-def tokenizer():
-    from cogumi_utils.model import student
-
-    return student.train_tokenizer(corpus.sample(1, 3000), 800)
-
-
 @pytest.fixture
-def untrained(tokenizer):
+def untrained(tokenizer, small_shape):
     from cogumi_utils.model import student
 
-    return student.small_llama(len(tokenizer), seed=1, **SHAPE)
-
-
-@pytest.fixture(scope="session")
-def base(tokenizer, tmp_path_factory) -> Path:
-    """A folder with a base of 60 steps: it has its preferences, so that greedy answers don't hang by a rounding."""
-    from cogumi_utils.model import pretrain, student
-
-    model = student.small_llama(len(tokenizer), seed=1, **SHAPE)
-    rows = pretrain.reading(
-        tokenizer, seed=1, steps=60, warm_steps=5, batch=8, length=64, repeat_share=0.05, fact_share=0.3
-    )
-    pretrain.pretrain(model, rows, batch=8)
-    return student.save(model, tokenizer, tmp_path_factory.mktemp("base") / "model")
-
-
-@pytest.fixture(scope="session")
-def rows() -> list[Example]:
-    return skills.mixed(skills.trained_skills(), 6, split="train", seed=1)
+    return student.small_llama(len(tokenizer), seed=1, **small_shape)
 
 
 @pytest.fixture(scope="session")
