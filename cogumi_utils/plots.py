@@ -58,6 +58,26 @@ def curves(
     return figure
 
 
+def estimates(
+    lines: Mapping[str, Sequence[tuple[float, Interval]]], x_label: str, y_label: str, title: str = "",
+    references: Mapping[str, float] | None = None, diagonal: bool = False,
+) -> Figure:  # fmt: skip
+    """Named lines of estimates with their 95% intervals, {name: [(x, Interval), ...]}: quality against size, or
+    reliability, where `diagonal` draws what would be perfect."""
+    with _axes(3.6, title, x_label, y_label) as (figure, axes):
+        for number, (name, points) in enumerate(lines.items()):
+            colour = COLOURS[number % len(COLOURS)]
+            x, items = [place for place, _ in points], [item for _, item in points]
+            marker = MARKERS[number // len(COLOURS) % len(MARKERS)]
+            axes.plot(x, [item.value for item in items], color=colour, marker=marker, markersize=4, label=name)
+            axes.vlines(x, [item.low for item in items], [item.high for item in items], color=colour, linewidth=1.0)
+        if diagonal:
+            axes.axline((0, 0), slope=1, color=GREY, linestyle="--", linewidth=1.0, label="perfect")
+        _reference_lines(axes, references or {}, horizontal=True)
+        figure.legend(loc="outside lower center", ncols=3)
+    return figure
+
+
 def bars(
     values: Mapping[str, Interval], x_label: str, title: str = "", references: Mapping[str, float] | None = None
 ) -> Figure:

@@ -84,3 +84,17 @@ def test_scatter_tells_groups_apart_by_colour_and_sign():
     assert len(set(looks)) == 9 and looks[0][0] == looks[7][0] == plots.COLOURS[0].lower()
     assert drawn[3].get_offsets().tolist() == [[3, 3], [4, -3]]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [f"group {n}" for n in range(9)]
+
+
+def test_estimates_carry_their_intervals():
+    lines = {
+        "a": [(1.0, Interval(0.5, 0.4, 0.6)), (2.0, Interval(0.7, 0.6, 0.9))],
+        "b": [(1.5, Interval(0.2, 0.1, 0.3))],
+    }
+    figure = plots.estimates(lines, "MB", "share right", references={"parent": 0.8}, diagonal=True)
+    axes = figure.axes[0]
+    assert [list(line.get_xdata()) for line in axes.lines[:2]] == [[1, 2], [1.5]]
+    assert [list(line.get_ydata()) for line in axes.lines[:2]] == [[0.5, 0.7], [0.2]]
+    whiskers = [segment.tolist() for segment in axes.collections[0].get_segments()]
+    assert whiskers == [[[1, 0.4], [1, 0.6]], [[2, 0.6], [2, 0.9]]]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b", "perfect", "parent"]
