@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from cogumi_utils.errors import CogumiError
 from cogumi_utils.model.packing import labelled
 from cogumi_utils.schema import Example
 
@@ -54,3 +55,20 @@ def answer_costs(
     scored = answer_log_probs(model, tokenizer, examples, batch=batch)
     for log_probs, ids in zip(scored, answer_ids(tokenizer, examples), strict=True):
         yield -log_probs[np.arange(len(ids)), ids]
+
+
+def hardest(examples: Sequence[Example], costs: Iterable[np.ndarray], share: float) -> list[Example]:
+    """The `share` of the examples whose answers have the highest perplexity, hardest first; one at least.
+
+    costs: as `answer_costs` gives them, one array an example. Raises CogumiError for a share that is none.
+    """
+    if not 0 < share <= 1 or not examples:
+        raise CogumiError(
+            expected="examples, and a share of them above 0 and at most 1",
+            found=f"{len(examples)} examples, share {share}",
+            why="the hardest part is trained on once more",
+            fix="give the share as a fraction, 0.02 for 2%",
+        )
+    means = [float(cost.mean()) for cost in costs]
+    order = sorted(range(len(examples)), key=lambda i: (-means[i], examples[i].id))
+    return [examples[i] for i in order[: max(1, round(share * len(examples)))]]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from cogumi_utils.errors import CogumiError
 from cogumi_utils.model import packing, score, student
 
 
@@ -37,3 +38,24 @@ def test_costs_are_the_training_loss(loaded, rows):
             model, [collate([{**row, "seq_lengths": [len(row["input_ids"])]}]) for row in labelled]
         )
     assert costs.mean() == pytest.approx(loss, abs=1e-4)
+
+
+def test_the_hardest_are_those_of_the_highest_perplexity(loaded, rows):
+    model, tokenizer = loaded
+    costs = list(score.answer_costs(model, tokenizer, rows))
+    chosen = score.hardest(rows, costs, 0.1)
+    mean = dict(zip((row.id for row in rows), (cost.mean() for cost in costs), strict=True))
+    assert len(chosen) == round(0.1 * len(rows))
+    assert [mean[row.id] for row in chosen] == sorted(mean.values(), reverse=True)[: len(chosen)]
+    assert score.hardest(rows[:3], costs[:3], 0.01) == [max(rows[:3], key=lambda row: mean[row.id])]
+
+
+def test_equally_hard_ones_go_by_their_ids(rows):
+    costs = [np.ones(2, np.float32)] * len(rows)
+    assert score.hardest(rows, costs, 0.5) == sorted(rows, key=lambda row: row.id)[: round(0.5 * len(rows))]
+
+
+@pytest.mark.parametrize("share", [0, -0.1, 1.1])
+def test_a_share_that_is_none_is_refused(rows, share):
+    with pytest.raises(CogumiError, match="0.02 for 2%"):
+        score.hardest(rows, [], share)
