@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from cogumi_utils.gates import Gate
 from cogumi_utils.lineage import finished_stages, open_ref, trace
 from cogumi_utils.publish import partial_dir
+from cogumi_utils.stats import Interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,6 +50,17 @@ def tables(profile: str, name: str) -> pd.DataFrame:
         return pd.DataFrame(columns=["stage"])
     table = pd.concat(found, ignore_index=True)
     return table[["stage", *(column for column in table if column != "stage")]]
+
+
+def metric(profile: str, name: str) -> dict[str, Interval]:
+    """{stage: value with its interval} of every reviewed stage that recorded a metric of that name."""
+    found = {
+        stage: made["metrics"][name] for stage, made in reviewed_stages(profile).items() if name in made["metrics"]
+    }
+    return {
+        stage: Interval(one["value"], one["low"], one["high"], one["n"], one["unit"] or "%")
+        for stage, one in found.items()
+    }
 
 
 def lineages(profile: str) -> pd.DataFrame:

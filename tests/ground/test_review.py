@@ -10,6 +10,7 @@ from cogumi_utils import artifacts, gates, review
 from cogumi_utils.artifacts import ArtifactError, write_manifest
 from cogumi_utils.lineage import open_ref
 from cogumi_utils.publish import partial_dir
+from cogumi_utils.stats import Interval
 
 RAW = {"raw:cogumi/skills": {"sha256": "5" * 64, "rows": 3000, "licence": "Apache-2.0"}}
 
@@ -118,3 +119,12 @@ def test_tables_of_one_name_are_gathered_from_all_stages(outputs):
     (outputs / "03_loose" / "tables" / "sizes.csv").write_text("file,bytes\nb,9\n")
     with pytest.raises(ArtifactError):
         review.tables("tiny", "sizes")
+
+
+def test_a_metric_of_all_stages_that_have_it(outputs):
+    share = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 90, "unit": ""}
+    for stage, metrics in (("01_data", {"rows": share}), ("03_loose", {"accuracy": share})):
+        folder = outputs / stage
+        write_manifest(folder, {**artifacts.read_manifest(folder), "metrics": metrics})
+    assert review.metric("tiny", "accuracy") == {"03_loose": Interval(0.5, 0.4, 0.6, 90)}
+    assert review.metric("tiny", "unheard of") == {}
