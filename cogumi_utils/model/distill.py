@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from cogumi_utils import artifacts, kernel
-from cogumi_utils.errors import CogumiError
+from cogumi_utils import artifacts
 from cogumi_utils.judge import grade
 from cogumi_utils.model import generate, merge, sft, student
+from cogumi_utils.model.workers import finish, in_folders
 from cogumi_utils.schema import Example, read_examples
 
 if TYPE_CHECKING:
@@ -83,24 +81,9 @@ def run(study: Study, arms: Sequence[Arm], *, workers: int = 1) -> list[Outcome]
     A finished arm is not trained again, so `study.folder` must be new for another study. Results do not depend on
     `workers`. On a GPU the arms take turns. Raises CogumiError for arms of one name and seed.
     """
-    keys = [arm.key for arm in arms]
-    twice = sorted({key for key in keys if keys.count(key) > 1})
-    if twice:
-        raise CogumiError(
-            expected="arms that differ in name or seed",
-            found=f"{', '.join(twice)} more than once",
-            why="each arm has a folder of its own",
-            fix="give each arm its own name or seed",
-        )
-    todo = [arm for arm in arms if not _finished(study.folder / arm.key)]
-    work = partial(train_arm, study)
-    if workers == 1 or len(todo) < 2 or study.device != "cpu":
-        list(map(work, todo))
-    else:
-        context = multiprocessing.get_context("spawn")  # a forked child would share torch's threads and locks
-        with ProcessPoolExecutor(workers, mp_context=context, initializer=kernel.die_with_parent) as pool:
-            list(pool.map(work, todo))
-    return [outcome(study.folder / arm.key) for arm in arms]
+    folders = in_folders(study.folder, arms)
+    finish(partial(train_arm, study), folders, workers=workers if study.device == "cpu" else 1)
+    return [outcome(folder) for folder in folders]
 
 
 def train_arm(study: Study, arm: Arm) -> None:
@@ -132,11 +115,3 @@ def outcome(folder: Path) -> Outcome:
     losses = [(int(step), float(loss)) for step, loss in facts["losses"]]
     kept = {name: facts[name] for name in ("arm", "seed", "examples", "seconds", "tokens")}
     return Outcome(folder=folder, losses=losses, **kept)
-
-
-def _finished(folder: Path) -> bool:
-    try:
-        artifacts.verify(folder)
-    except artifacts.ArtifactError:
-        return False
-    return True

@@ -1,0 +1,182 @@
+"""Ways to a smaller model side by side: variants made of one parent, rounded to 4 bits, graded, set beside it."""
+
+from __future__ import annotations
+
+import copy
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from cogumi_utils import artifacts
+from cogumi_utils.compress import prune
+from cogumi_utils.compress._outcome import Outcome, Variant, judge, read
+from cogumi_utils.compress._rounding import Size, rounded
+from cogumi_utils.model import student
+from cogumi_utils.model.workers import finish, in_folders
+from cogumi_utils.schema import Example, read_examples
+from cogumi_utils.stats import Interval, paired_difference
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Outcome", "Route", "Size", "Study", "Variant", "rounded", "run", "table"]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One way. make: `make(parent, tokenizer, examples, **options)`, a function of a module, yields Variants and leaves
+    the parent as it is; each is judged before the next is made. options: plain values (JSON). family: its line in a
+    figure.
+    """
+
+    name: str
+    make: Callable[..., Iterable[Variant]]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    family: str = ""
+
+    @property
+    def key(self) -> str:
+        """Other options, another folder."""
+        what = [self.name, f"{self.make.__module__}.{self.make.__qualname__}", dict(self.options)]
+        return f"{re.sub(r'[^a-zA-Z0-9.]+', '_', self.name)}-{artifacts.digest_of(what)[:8]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """What all routes share. parent: the model's folder. examples: Parquet of the training examples. test: those that
+    judge. folder: one folder a route, new for another study. keep: save the models too (as they are, not rounded).
+    threads: CPU threads of each process.
+    """
+
+    parent: Path
+    examples: Sequence[Path]
+    test: Path
+    folder: Path
+    max_new_tokens: int
+    seed: int = 1
+    keep: bool = True
+    device: str = "cpu"
+    threads: int = 1
+
+
+def run(study: Study, routes: Sequence[Route], *, workers: int = 1) -> list[Outcome]:
+    """Make and judge all variants, `workers` routes at a time, in the order of the routes.
+
+    A route is finished once its manifest, written last, verifies, and is not run again then. Results do not depend on
+    `workers`. On a GPU the routes take turns. Raises CogumiError for two routes of one name and options.
+    """
+    folders = in_folders(study.folder, routes)
+    finish(partial(make_route, study), folders, workers=workers if study.device == "cpu" else 1)
+    return [one for folder in folders for one in outcomes(folder)]
+
+
+def make_route(study: Study, route: Route) -> None:
+    """Make and judge the variants of one route, and write its folder with its manifest."""
+    torch.set_num_threads(study.threads)
+    folder = study.folder / route.key
+    dtype = torch.bfloat16 if study.device == "cuda" else torch.float32
+    parent, tokenizer = student.load(study.parent, dtype=dtype, device_map=study.device)
+    examples, tests = [row for path in study.examples for row in read_examples(path)], read_examples(study.test)
+    shared = {"parent": parent, "parent_tokenizer": tokenizer, "tests": tests, "seed": study.seed, "keep": study.keep}
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+    found, used, started = [], 0.0, time.perf_counter()
+    for number, variant in enumerate(route.make(parent, tokenizer, examples, **route.options)):
+        before = time.perf_counter()
+        facts = judge(variant, folder / str(number), max_new_tokens=study.max_new_tokens, **shared)
+        names = {"name": variant.name or route.name, "family": route.family or route.name}
+        found.append({**facts, **names, "make_seconds": before - started - used})
+        used += time.perf_counter() - before
+    files = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
+    outputs = artifacts.describe(folder, [name for name in files if name != artifacts.MANIFEST])
+    artifacts.write_manifest(folder, {"route": route.name, "variants": found, "outputs": outputs})
+
+
+def outcomes(folder: Path) -> list[Outcome]:
+    """The variants of a finished route. Raises ArtifactError where its files are not those of its manifest."""
+    found = artifacts.verify(folder)["variants"]
+    return [read(folder / str(number), one) for number, one in enumerate(found)]
+
+
+def table(found: Sequence[Outcome], reference: Outcome, seed: int = 0) -> pd.DataFrame:
+    """A row a variant, numbers only: name, zeros, MB counted and written, share right with its interval, the difference
+    to `reference` (paired) with its interval, KL with its interval (nats a token), same top token, seconds.
+    """
+    import pandas as pd
+
+    before, rows = reference.graded()["passed"].to_numpy(), []
+    for one in found:
+        change = paired_difference(before, one.graded()["passed"].to_numpy(), seed)
+        rows.append({
+            "name": one.name, "family": one.family, "zeros": one.sparsity, "counted_mb": one.size.counted_bytes / 1e6,
+            "file_mb": one.size.file_bytes / 1e6, "right": one.right.value, "low": one.right.low,
+            "high": one.right.high, "difference": change.value, "difference_low": change.low,
+            "difference_high": change.high, "kl": one.fidelity.kl.value, "kl_low": one.fidelity.kl.low,
+            "kl_high": one.fidelity.kl.high, "same_token": one.fidelity.agreement.value,
+            "make_seconds": one.make_seconds, "judge_seconds": one.judge_seconds,
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def lines(found: Sequence[Outcome]) -> dict[str, list[tuple[float, Interval]]]:
+    """{family: [(MB counted, share right), ...]} by size, as `plots.estimates` takes it."""
+    points: dict[str, list[tuple[float, Interval]]] = {}
+    for one in sorted(found, key=lambda one: one.size.counted_bytes):
+        points.setdefault(one.family, []).append((one.size.counted_bytes / 1e6, one.right))
+    return points
+
+
+def references() -> list[Route]:
+    """The parent as it is, and in 4 bits."""
+    whole = Route("parent, 16 bits", unchanged, {"is_rounded": False}, "parent")
+    return [whole, Route("parent, 4 bits", unchanged, {}, "parent")]
+
+
+def one_shot_routes(methods: Sequence[str], levels: Sequence[float], **options: Any) -> list[Route]:
+    """Each method at each level, a family a method. options: the others of `prune.one_shot`."""
+    return [
+        Route(f"{prune.METHODS[one]} {100 * level:g}%", cut_once, {"method": one, "sparsity": level, **options},
+              prune.METHODS[one])
+        for one in methods
+        for level in levels
+    ]  # fmt: skip
+
+
+def calibration_routes(rows: Sequence[int], **options: Any) -> list[Route]:
+    """The same cut with other numbers of calibration rows. options: the others of `prune.one_shot`."""
+    return [Route(f"{count} rows", cut_once, {"rows": count, **options}, "calibration rows") for count in rows]
+
+
+def unchanged(
+    parent: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], *, is_rounded: bool = True
+) -> Iterator[Variant]:
+    """The parent itself: what the others are compared with, in 4 bits or as it is."""
+    yield Variant("", parent, tokenizer, is_rounded=is_rounded)
+
+
+def cut_once(
+    parent: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], **options: Any
+) -> Iterator[Variant]:
+    """options: of `prune.one_shot`."""
+    model = copy.deepcopy(parent)
+    yield Variant("", model, tokenizer, prune.one_shot(model, tokenizer, examples, **options))
+
+
+def cut_in_steps(
+    parent: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], **options: Any
+) -> Iterator[Variant]:
+    """A variant a level. options: of `prune.gradually`. facts: seconds of the cut and of the training after it, its
+    losses (nats a token).
+    """
+    model = copy.deepcopy(parent)
+    for cut in prune.gradually(model, tokenizer, parent, examples, **options):
+        took = {"prune_seconds": cut.prune_seconds, "train_seconds": cut.recovery.seconds}
+        name = f"{prune.METHODS[options['method']]} {100 * cut.level:g}%, in steps"
+        yield Variant(name, model, tokenizer, cut.masks, facts={**took, "losses": cut.recovery.losses})
