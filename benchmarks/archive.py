@@ -4,7 +4,7 @@ python benchmarks/archive.py [--megabytes 64] [--rounds 5]
 
 Normal weights, each row at a scale of its own, quantised to Q8_0, Q5_0 (both by the `gguf` library) and Q5_K (scales
 and minima per 32 weights in six bits, no search for better ones) in one GGUF file, and the same in float16 and
-bfloat16 in two safetensors files. The table of levels, dictionaries and splits is made on 1/8 of each file.
+bfloat16 in two safetensors files. The table of levels, dictionaries and splits is made on files of 1/32 of the size.
 """
 
 from __future__ import annotations
@@ -40,13 +40,14 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        small = {path.name: path for path in model_files(folder / "small", options.megabytes / 8)}
+        small = {path.name: path for path in model_files(folder / "small", options.megabytes / 32)}
         large = {path.name: path for path in model_files(folder / "large", options.megabytes)}
+        middle = gguf_file(folder / "quantised.gguf", options.megabytes * 1_000_000 // 4)
         sizes = pd.concat([encoders(name, path) for name, path in small.items()])
         tables = {
             "Large files": packing(large, folder),
             "Unpacking": unpacking(large, folder, options.rounds),
-            "Memory": memory([*small.values(), *large.values()], folder),
+            "Memory": memory([middle, large["quantised.gguf"]], folder),
         }
     notes = [f"## {name}\n\n{table.to_markdown(index=False, floatfmt='.4g')}\n" for name, table in tables.items()]
     report.keep("archive", sizes, notes, {name: table.to_dict("records") for name, table in tables.items()})
@@ -126,8 +127,9 @@ def q5_k(matrix: np.ndarray) -> np.ndarray:
 
 
 def encoders(name: str, path: Path) -> pd.DataFrame:
-    """Every split, level and dictionary, and zstd by itself on the whole file."""
-    table = archive.entropies(path, LEVELS)
+    """Every split and level, dictionaries for none and the best, and zstd by itself on the whole file."""
+    with_dictionaries = archive.entropies(path, LEVELS, (True,), ("none", "best"))
+    table = pd.concat([archive.entropies(path, LEVELS, (False,)), with_dictionaries])
     total, best = path.stat().st_size, table["entropy"].min()
     alone = [(level, len(zstandard.ZstdCompressor(level).compress(path.read_bytes()))) for level in LEVELS]
     rows = [

@@ -391,6 +391,16 @@ def test_an_index_that_lies_is_refused(few, tmp_path, lie):
     refuse(path, tmp_path / "unpacked")
 
 
+def test_a_dictionary_that_is_none_is_refused(few, tmp_path):
+    def change(index, body):
+        size = index["dictionary"][0]
+        index["dictionary"][1] = hashlib.sha256(b"?" * size).hexdigest()
+        return body[:-size] + b"?" * size
+
+    (tmp_path / "x").write_bytes(forged(few[1].read_bytes(), change))
+    assert "a dictionary that is none" in refuse(tmp_path / "x", tmp_path / "unpacked").found
+
+
 def test_an_index_that_is_not_changed_is_taken(few, tmp_path):
     path = tmp_path / "model.archive"
     path.write_bytes(forged(few[1].read_bytes(), lambda index, body: body))
