@@ -48,8 +48,7 @@ class Checkpoint:
 
         parts = self._parts(name)
         parts["weight_scale"] = parts["weight_scale"].float()
-        weight = PackedQuantizationCompressor.decompress(parts, self.scheme(name))["weight"]
-        return undo(name, weight, self._scales) if name in self._scales else weight
+        return undo(name, PackedQuantizationCompressor.decompress(parts, self.scheme(name))["weight"], self._scales)
 
     def codes(self, name: str) -> Tensor:
         """int64 [out, in], 0 … 2^bits - 1."""
@@ -80,7 +79,7 @@ class Checkpoint:
 def keep_scales(folder: Path, scales: Mapping[str, Tensor]) -> None:
     """Write AWQ's scales beside the model: the model does not need them, comparing it with its parent does."""
     if scales:
-        save_file(dict(scales), folder / SCALES)
+        save_file({name: tensor.clone() for name, tensor in scales.items()}, folder / SCALES)  # some share memory
     else:
         (folder / SCALES).unlink(missing_ok=True)
 

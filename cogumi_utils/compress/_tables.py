@@ -25,7 +25,7 @@ BATCH = 8  # rows at a time
 @torch.inference_mode()
 def layer_errors(
     parent: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example],
-    children: Mapping[str, Path], *, rows: int = 64, length: int = 256, seed: int = 1,
+    children: Mapping[str, Path], *, rows: int = 16, length: int = 256, seed: int = 1,
 ) -> pd.DataFrame:  # fmt: skip
     """‖(W − Ŵ)X‖ / ‖WX‖ of each matrix on the parent's own inputs X: columns matrix, then one a child.
 

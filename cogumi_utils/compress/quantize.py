@@ -1,9 +1,10 @@
 """Few-bit checkpoints of a whole model, and what each of their matrices loses.
 
-Groups of weights in a row share a scale; embeddings, head and norms stay in 16 bits. Three ways to find the codes:
+Groups of weights in a row share a scale; embeddings, head and norms stay in 16 bits. Ways to find the codes:
 round-to-nearest; GPTQ (Frantar et al. 2022, arXiv 2210.17323), which makes up for each column's error in the columns
-that follow; AWQ (Lin et al. 2023, arXiv 2306.00978), which first scales up the columns that large inputs meet. All
-three are llm-compressor's, written by compressed-tensors, and load in transformers and vLLM.
+that follow; AWQ (Lin et al. 2023, arXiv 2306.00978), which scales up the columns that large inputs meet and then rounds
+to nearest; AWQ's scales with GPTQ's rounding. All are llm-compressor's, written by compressed-tensors, and load in
+transformers and vLLM.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import copy
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,7 +23,7 @@ from torch import Tensor
 from transformers import CompressedTensorsConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from cogumi_utils.compress._autoawq import autoawq, require_autoawq
-from cogumi_utils.compress._awq import column_norms, scales, unpinned
+from cogumi_utils.compress._awq import recorded, unpinned
 from cogumi_utils.compress._calibration import calibration_rows
 from cogumi_utils.compress._oneshot import one_shot_run
 from cogumi_utils.compress._packed import Checkpoint, keep_scales
@@ -36,7 +38,7 @@ from cogumi_utils.schema import Example
 
 __all__ = ["Quantised", "code_table", "fidelities", "layer_errors", "load", "quantise", "size_table"]
 
-METHODS = ("awq", "gptq", "rtn", "autoawq")
+METHODS = ("awq", "awq+gptq", "gptq", "rtn", "autoawq")
 LEAST_BITS, MOST_BITS = 2, 8
 BATCH = 8  # rows at a time while calibrating
 
@@ -58,7 +60,7 @@ class Quantised:
 
 def quantise(
     source: str | Path | PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], *,
-    target: Path, method: str = "awq", bits: Bits = 4, group: int = 128, symmetric: bool = False, rows: int = 64,
+    target: Path, method: str = "awq", bits: Bits = 4, group: int = 128, symmetric: bool = False, rows: int = 16,
     length: int = 256, seed: int = 1,
 ) -> Quantised:  # fmt: skip
     """Write a quantised copy of `source` into the folder `target`; `source` itself stays as it is.
@@ -79,12 +81,10 @@ def quantise(
     if method == "autoawq":
         _by_autoawq(model, tokenizer, data.ids, bits=bits, group=group, target=target)
     else:
-        norms = column_norms(matrices(model))
-        with silent(), unpinned():
-            one_shot_run(
-                model, tokenizer, lambda: _recipe(method, widths, group, symmetric), data, batch=min(BATCH, rows)
-            )
-        keep_scales(target, scales(norms, column_norms(matrices(model))) if method == "awq" else {})
+        with silent(), unpinned(), recorded() as scales:
+            recipe = partial(_recipe, method, widths, group, symmetric)
+            one_shot_run(model, tokenizer, recipe, data, batch=min(BATCH, rows))
+        keep_scales(target, scales)
         _save(model, tokenizer, target)
     tokens = 0 if method == "rtn" else data.ids.numel()
     return Quantised(target, method, widths, group, symmetric, tokens, time.perf_counter() - started)
@@ -141,9 +141,9 @@ def _recipe(method: str, widths: Mapping[str, int], group: int, symmetric: bool)
         targets = [name for name in widths if widths[name] == width] if several else ["Linear"]
         how = QuantizationArgs(num_bits=width, group_size=group, strategy="group", symmetric=symmetric)
         groups[f"{width} bits"] = QuantizationScheme(targets=targets, weights=how)
-    kind = GPTQModifier if method == "gptq" else QuantizationModifier
+    kind = GPTQModifier if "gptq" in method else QuantizationModifier
     rounding = kind(config_groups=groups, ignore=["re:.*lm_head"])
-    return [AWQModifier(), rounding] if method == "awq" else [rounding]
+    return [AWQModifier(), rounding] if "awq" in method else [rounding]
 
 
 def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, target: Path) -> None:

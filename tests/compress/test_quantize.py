@@ -14,7 +14,7 @@ from cogumi_utils.judge.sizes import group_bits
 from cogumi_utils.model import generate, student
 
 SETTINGS = {"group": 32, "rows": 8, "length": 64}
-METHODS = ("awq", "gptq", "rtn")
+METHODS = ("awq", "awq+gptq", "gptq", "rtn")
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_the_configuration_says_what_the_codes_are(written, method):
 @pytest.mark.parametrize("method", METHODS)
 def test_the_folder_holds_a_model_and_nothing_else(folders, method):
     names = {path.name for path in folders[method].iterdir()}
-    scales = {"awq_scales.safetensors"} if method == "awq" else set()
+    scales = {"awq_scales.safetensors"} if "awq" in method else set()
     expected = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
     assert names == expected | {"chat_template.jinja"} | scales
     assert json.loads((folders[method] / "config.json").read_text())["dtype"] == "float16"
@@ -108,44 +108,18 @@ def test_what_is_not_a_code_is_the_parents_in_sixteen_bits(parent, folders):
     assert model.lm_head.weight is model.model.embed_tokens.weight
 
 
-def smoothed(model, generator) -> dict[str, torch.Tensor]:
-    """Scale a layer as AWQ does, by scales of our own."""
-    layer = model.model.layers[0]
-    attention, mlp, wanted = layer.self_attn, layer.mlp, {}
-    groups = [
-        (layer.input_layernorm, "self_attn", ("q_proj", "k_proj", "v_proj")),
-        (attention.v_proj, "self_attn", ("o_proj",)),
-        (layer.post_attention_layernorm, "mlp", ("gate_proj", "up_proj")), (mlp.up_proj, "mlp", ("down_proj",)),
-    ]  # fmt: skip
-    for before, block, kinds in groups:
-        scale = torch.rand(before.weight.shape[0], generator=generator) + 0.5
-        before.weight.data /= scale if before.weight.ndim == 1 else scale[:, None]
-        for kind in kinds:
-            getattr(getattr(layer, block), kind).weight.data *= scale
-            wanted[f"model.layers.0.{block}.{kind}"] = scale
-    return wanted
+def test_scales_are_undone_on_columns_and_rows():
+    weight = torch.arange(1.0, 7).view(2, 3)
+    columns, rows = torch.tensor([1.0, 2, 4]), torch.tensor([3.0, 5])
+    scales = {"x.v_proj": columns, "x.o_proj": rows, "x.q_proj": columns}
+    torch.testing.assert_close(_awq.undo("x.v_proj", weight * columns / rows[:, None], scales), weight)
+    torch.testing.assert_close(_awq.undo("x.q_proj", weight * columns, scales), weight)
+    assert _awq.undo("x.k_proj", weight, {}) is weight
 
 
-def test_scales_are_found_and_undone(base, parent):
-    model = student.load(base)[0]
-    norms = _awq.column_norms(matrices(model))
-    wanted = smoothed(model, torch.Generator().manual_seed(1))
-    found = _awq.scales(norms, _awq.column_norms(matrices(model)))
-    assert found.keys() == wanted.keys()
-    for name, module in matrices(model).items():
-        torch.testing.assert_close(found[name], wanted[name])
-        original = parent.get_submodule(name).weight
-        assert not torch.allclose(module.weight, original)
-        torch.testing.assert_close(_awq.undo(name, module.weight, found), original)
-
-
-def test_a_column_of_zeros_has_no_scale():
-    zero, one = torch.tensor([0.0, 2.0]).double(), torch.tensor([0.0, 6.0]).double()
-    assert _awq.scales({"x.o_proj": zero}, {"x.o_proj": one})["x.o_proj"].tolist() == [1, 3]
-
-
-def test_awqs_own_scales_are_undone_too(parent, tokenizer, rows, base, tmp_path):
-    quantize.quantise(base, tokenizer, rows, method="awq", bits=8, target=tmp_path / "eight", **SETTINGS)
+@pytest.mark.parametrize("method", ["awq", "awq+gptq"])
+def test_awqs_own_scales_are_undone(parent, tokenizer, rows, base, method, tmp_path):
+    quantize.quantise(base, tokenizer, rows, method=method, bits=8, target=tmp_path / "eight", **SETTINGS)
     checkpoint, model = Checkpoint(tmp_path / "eight"), quantize.load(tmp_path / "eight")[0]
     for name, module in matrices(parent).items():
         weight = module.weight.detach()
@@ -269,7 +243,7 @@ def test_each_matrix_may_have_its_own_bits(base, tokenizer, rows, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"method": "nf4"}, "a method among awq, gptq, rtn, autoawq"),
+        ({"method": "nf4"}, r"a method among awq, awq\+gptq, gptq, rtn, autoawq"),
         ({"bits": 1}, "2 to 8 bits"),
         ({"bits": 9}, "2 to 8 bits"),
         ({"bits": 4.0}, "2 to 8 bits"),
