@@ -55,6 +55,14 @@ def test_what_runs_as_one_matrix_has_one_width():
         assert all(len({bits[name] for name in group.matrix}) == 1 for _, group in table.groupby("unit"))
 
 
+def test_matrices_may_be_freed_of_their_units():
+    table = made_up(3)
+    free = table.assign(unit=table.matrix)
+    bits = mixed.choose(free, 4)
+    assert len({bits[f"model.layers.0.self_attn.{kind}_proj"] for kind in "qkv"}) > 1
+    assert mixed.forecast(table, bits)["kl"] < mixed.forecast(table, mixed.choose(table, 4))["kl"]
+
+
 def test_the_ends_of_the_range():
     table = made_up(0)
     assert set(mixed.choose(table, 2.25).values()) == {2}

@@ -1,11 +1,15 @@
 import hashlib
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, MistralForCausalLM
 
+from cogumi_utils import schema
 from cogumi_utils.compress import _awq, quantize
 from cogumi_utils.compress._packed import Checkpoint
 from cogumi_utils.compress.prune import matrices
@@ -13,6 +17,7 @@ from cogumi_utils.errors import CogumiError
 from cogumi_utils.judge.sizes import group_bits
 from cogumi_utils.model import generate, student
 
+PATHS = {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
 SETTINGS = {"group": 32, "rows": 8, "length": 64}
 METHODS = ("awq", "awq+gptq", "gptq", "rtn")
 
@@ -199,16 +204,34 @@ def test_other_calibration_text_makes_other_codes(base, tokenizer, rows, folders
     assert digest(tmp_path) != digest(folders["gptq"])
 
 
-def test_nothing_is_printed_written_or_left_behind(base, tokenizer, rows, tmp_path, monkeypatch, capfd):
+FROM_SCRATCH = """
+import sys
+from pathlib import Path
+from cogumi_utils import schema
+from cogumi_utils.compress import quantize
+from cogumi_utils.model import student
+
+base, rows, target = sys.argv[1:]
+settings = {"group": 32, "rows": 8, "length": 64}
+quantize.quantise(base, student.load_tokenizer(base), schema.read_examples(rows), target=Path(target), **settings)
+quantize.load(target)
+"""
+
+
+def test_a_fresh_process_prints_nothing_and_writes_only_the_target(base, rows, folders, tmp_path):
+    """What is told once a process, at import or by the first run, no later run shows."""
+    (tmp_path / "here").mkdir()
+    schema.write_examples(tmp_path / "rows.parquet", rows)
+    command = [sys.executable, "-c", FROM_SCRATCH, str(base), str(tmp_path / "rows.parquet"), str(tmp_path / "there")]
+    done = subprocess.run(command, cwd=tmp_path / "here", capture_output=True, text=True, env={**os.environ, **PATHS})
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert list((tmp_path / "here").iterdir()) == []
+    assert digest(tmp_path / "there") == digest(folders["awq"])
+
+
+def test_no_session_is_left(folders):
     from llmcompressor.core import active_session
 
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    capfd.readouterr()
-    quantize.quantise(base, tokenizer, rows, target=tmp_path / "there", **SETTINGS)
-    quantize.load(tmp_path / "there")
-    assert capfd.readouterr() == ("", "")
-    assert list((tmp_path / "here").iterdir()) == []
     assert active_session().state.model is None
 
 
