@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune as torch_prune
+
+from cogumi_utils.compress._oneshot import quiet
 
 # Weights small and large on inputs small and large; the first two inputs rise and fall together, the last is faint.
 WEIGHT = ((0.9, 0.3, -0.5, 0.8), (-0.4, 0.7, 0.2, -0.9), (0.6, -0.5, 0.8, 0.3), (0.2, 0.4, -0.7, 0.5))
@@ -16,8 +19,7 @@ INPUTS = ((2.0, 1.8, 1.0, 0.1), (-1.0, -1.2, 2.0, 0.2), (1.5, 1.4, -1.0, -0.2), 
 
 @dataclass(frozen=True, slots=True)
 class ByEye:
-    """weight W: [out, in]; inputs X: [tokens, in]. after: {method: pruned W'}. error: {method: ‖X·(W' − W)ᵀ‖ / ‖X·Wᵀ‖}.
-    """
+    """weight W: [out, in]; inputs X: [tokens, in]. after: {method: pruned W'}. error: {method: ‖X·(W' − W)ᵀ‖ / ‖X·Wᵀ‖}."""
 
     weight: Tensor
     inputs: Tensor
@@ -25,13 +27,10 @@ class ByEye:
     error: dict[str, float]
 
     def __str__(self) -> str:
-        """The matrices side by side, pruned entries as dots, and what each costs in the output."""
-        blocks = {"inputs": _lines(self.inputs), "weight": _lines(self.weight)}
-        blocks |= {method: _lines(weight) for method, weight in self.after.items()}
-        titles = "".join(f"{name:30s}" for name in blocks)
-        rows = ["".join(f"{line:30s}" for line in lines) for lines in zip(*blocks.values(), strict=True)]
+        """The matrices, what each method leaves of the weight (pruned entries as dots), and what it costs."""
         errors = "  ".join(f"{method} {100 * error:.1f}%" for method, error in self.error.items())
-        return "\n".join([titles.rstrip(), *(row.rstrip() for row in rows), f"error of the output: {errors}"])
+        given = _beside({"inputs": self.inputs, "weight": self.weight})
+        return "\n".join([*given, "", *_beside(self.after), "", f"error of the output: {errors}"])
 
 
 def by_eye(
@@ -44,7 +43,8 @@ def by_eye(
     """
     matrix, seen = torch.tensor(weight), torch.tensor(inputs)
     rules = {"magnitude": _magnitude, "wanda": _wanda, "sparsegpt": _sparsegpt}
-    after = {method: rule(matrix, seen, zeros) for method, rule in rules.items()}
+    with quiet():
+        after = {method: rule(matrix, seen, zeros) for method, rule in rules.items()}
     output = seen @ matrix.T
     error = {method: float((seen @ pruned.T - output).norm() / output.norm()) for method, pruned in after.items()}
     return ByEye(matrix, seen, after, error)
@@ -65,7 +65,7 @@ def _wanda(weight: Tensor, inputs: Tensor, zeros: int) -> Tensor:
 
     layer = _layer(weight)
     norms, _ = accumulate_row_scalars(inputs, layer, make_empty_row_scalars(layer), 0)
-    return sparsify_weight(layer, {layer: norms}, zeros / weight.numel(), 0, 0)
+    return sparsify_weight(layer, {layer: norms}, (zeros + 0.5) / weight.numel(), 0, 0)
 
 
 def _sparsegpt(weight: Tensor, inputs: Tensor, zeros: int) -> Tensor:
@@ -77,7 +77,7 @@ def _sparsegpt(weight: Tensor, inputs: Tensor, zeros: int) -> Tensor:
 
     layer = _layer(weight)
     hessian, _ = accumulate_hessian(inputs, layer, make_empty_hessian(layer), 0)
-    share = (zeros - 1) / weight.numel()  # it takes the first entry above the share as well
+    share = (zeros - 0.5) / weight.numel()  # it takes the first entry above the share as well
     with torch.no_grad():
         return sparsify_weight(layer, {layer: hessian}, share, 0, 0, weight.shape[1], 0.01, True)[1]
 
@@ -86,6 +86,11 @@ def _layer(weight: Tensor) -> nn.Linear:
     layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
     layer.weight.data = weight.clone()
     return layer
+
+
+def _beside(blocks: Mapping[str, Tensor]) -> list[str]:
+    columns = [[name, *_lines(matrix)] for name, matrix in blocks.items()]
+    return ["".join(f"{line:34s}" for line in row).rstrip() for row in zip_longest(*columns, fillvalue="")]
 
 
 def _lines(matrix: Tensor) -> list[str]:

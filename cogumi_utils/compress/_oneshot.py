@@ -26,7 +26,7 @@ def one_shot_run(
     modifier: makes it; called here, so that the slow and noisy import happens here. Sums over rows do not depend on
     `batch` but for roundings.
     """
-    with _quiet():  # around the import as well
+    with quiet():  # around the import as well
         from llmcompressor import oneshot
         from llmcompressor.core import create_session
 
@@ -37,8 +37,8 @@ def one_shot_run(
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without its log, which the import turns on, without progress bars, warnings and torch's remarks on tracing."""
+def quiet() -> Iterator[None]:
+    """llm-compressor without its log (which the import turns on), bars and warnings; torch without its own on it."""
     tracing = logging.getLogger("torch.fx._symbolic_trace")
     level = tracing.level
     tracing.setLevel(logging.ERROR)

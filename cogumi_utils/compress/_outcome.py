@@ -99,6 +99,7 @@ def _fidelity(
         known = parent_tokenizer.get_vocab()
         names = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
         parent = _with_entries(parent, torch.tensor([known[name] for name in names]))
+    tests = sorted(tests, key=lambda one: sum(len(turn["content"]) for turn in one.messages))  # little padding
     both = (score.answer_log_probs(one, tokenizer, tests) for one in (parent, model))
     return fidelity.compare(*both, score.answer_ids(tokenizer, tests), seed)
 

@@ -34,8 +34,8 @@ ARRANGE = {
 @dataclass(frozen=True, slots=True)
 class Size:
     """weights: tied ones once; kept: those that are not pruned. counted_bytes: masks at their entropy, codes at their
-    width, scales and norms at 16 bits. file_bytes: what Zstandard makes of masks, codes and scales, without names and
-    shapes; below the other where codes are used unevenly.
+    width, scales and norms at 16 bits. file_bytes: what Zstandard makes of masks, codes and scales, without names,
+    shapes and the two small numbers of each matrix; below the other where codes are used unevenly.
     """
 
     weights: int

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-import copy
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from cogumi_utils import artifacts
 from cogumi_utils.compress import prune
 from cogumi_utils.compress._outcome import Outcome, Variant, judge, read
 from cogumi_utils.compress._rounding import Size, rounded
+from cogumi_utils.compress.ways import cut_in_steps, cut_once, shrunk, unchanged
 from cogumi_utils.model import student
 from cogumi_utils.model.workers import finish, in_folders
-from cogumi_utils.schema import Example, read_examples
+from cogumi_utils.schema import read_examples
 from cogumi_utils.stats import Interval, paired_difference
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Outcome", "Route", "Size", "Study", "Variant", "rounded", "run", "table"]
+__all__ = [
+    "Outcome", "Route", "Size", "Study", "Variant", "calibration_routes", "cut_in_steps", "cut_once", "lines",
+    "one_shot_routes", "references", "rounded", "run", "shrunk", "table", "unchanged",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,31 +154,3 @@ def one_shot_routes(methods: Sequence[str], levels: Sequence[float], **options: 
 def calibration_routes(rows: Sequence[int], **options: Any) -> list[Route]:
     """The same cut with other numbers of calibration rows. options: the others of `prune.one_shot`."""
     return [Route(f"{count} rows", cut_once, {"rows": count, **options}, "calibration rows") for count in rows]
-
-
-def unchanged(
-    parent: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], *, is_rounded: bool = True
-) -> Iterator[Variant]:
-    """The parent itself: what the others are compared with, in 4 bits or as it is."""
-    yield Variant("", parent, tokenizer, is_rounded=is_rounded)
-
-
-def cut_once(
-    parent: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], **options: Any
-) -> Iterator[Variant]:
-    """options: of `prune.one_shot`."""
-    model = copy.deepcopy(parent)
-    yield Variant("", model, tokenizer, prune.one_shot(model, tokenizer, examples, **options))
-
-
-def cut_in_steps(
-    parent: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], **options: Any
-) -> Iterator[Variant]:
-    """A variant a level. options: of `prune.gradually`. facts: seconds of the cut and of the training after it, its
-    losses (nats a token).
-    """
-    model = copy.deepcopy(parent)
-    for cut in prune.gradually(model, tokenizer, parent, examples, **options):
-        took = {"prune_seconds": cut.prune_seconds, "train_seconds": cut.recovery.seconds}
-        name = f"{prune.METHODS[options['method']]} {100 * cut.level:g}%, in steps"
-        yield Variant(name, model, tokenizer, cut.masks, facts={**took, "losses": cut.recovery.losses})
