@@ -5,8 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
-
-from transformers import PreTrainedTokenizerBase
+from typing import Any
 
 from cogumi_utils.compress._silence import silent
 from cogumi_utils.errors import CogumiError
@@ -26,7 +25,7 @@ def require_autoawq() -> None:
 
 
 def autoawq(
-    folder: Path, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence[int]], *, bits: int, group: int,
+    folder: Path, tokenizer: Any, rows: Sequence[Sequence[int]], *, bits: int, group: int,
     target: Path,
 ) -> None:  # fmt: skip
     """Quantise the checkpoint in `folder` into `target`, in AutoAWQ's own format (GEMM, zero points)."""

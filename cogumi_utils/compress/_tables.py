@@ -40,11 +40,12 @@ def layer_errors(
         module.register_forward_pre_hook(_adding(sums[name], module, name, list(opened.values())))
         for name, module in matrices(parent).items()
     ]
+    forward = parent.model  # no logits: nothing behind the layers is looked at
     try:
         for start in range(0, rows, BATCH):
             some = slice(start, start + BATCH)
             ids, positions = data.ids[some].to(parent.device), data.positions[some].to(parent.device)
-            parent.model(input_ids=ids, position_ids=positions, use_cache=False)
+            forward(input_ids=ids, position_ids=positions, use_cache=False)
     finally:
         for hook in hooks:
             hook.remove()

@@ -125,8 +125,9 @@ def _replaced(parent: PreTrainedModel, checkpoint: Checkpoint, name: str) -> Ite
 
 def _options(table: pd.DataFrame) -> pd.DataFrame:
     """A row a unit and width: unit, bits, weights, total (bits), kl (sum over its matrices)."""
-    sized = table.assign(total=table.weights * table.stored)
-    return sized.groupby(["unit", "bits"], sort=False, as_index=False)[["weights", "total", "kl"]].sum()
+    sized = table.copy()
+    sized["total"] = table.weights * table.stored
+    return sized.groupby(["unit", "bits"])[["weights", "total", "kl"]].sum().reset_index()
 
 
 def _budget(options: pd.DataFrame, target: float) -> float:

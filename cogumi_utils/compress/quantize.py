@@ -141,8 +141,10 @@ def _recipe(method: str, widths: Mapping[str, int], group: int, symmetric: bool)
         targets = [name for name in widths if widths[name] == width] if several else ["Linear"]
         how = QuantizationArgs(num_bits=width, group_size=group, strategy="group", symmetric=symmetric)
         groups[f"{width} bits"] = QuantizationScheme(targets=targets, weights=how)
-    kind = GPTQModifier if "gptq" in method else QuantizationModifier
-    rounding = kind(config_groups=groups, ignore=["re:.*lm_head"])
+    if "gptq" in method:
+        rounding = GPTQModifier(config_groups=groups, ignore=["re:.*lm_head"])
+    else:
+        rounding = QuantizationModifier(config_groups=groups, ignore=["re:.*lm_head"])
     return [AWQModifier(), rounding] if "awq" in method else [rounding]
 
 
