@@ -132,7 +132,7 @@ def _layout(config: LlamaConfig, weights: Mapping[str, Any]) -> dict[str, tuple[
 def gguf_names(config: LlamaConfig, theirs: Mapping[str, Any]) -> dict[str, str]:
     """{name in GGUF: name in transformers}; a name that GGUF does not know stays as it is."""
     known = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
-    return {known.get_name(name, try_suffixes=(".weight", ".bias")) or name: name for name in theirs}
+    return {known.get_name(name, (".weight", ".bias")) or name: name for name in theirs}
 
 
 def gguf_name(tensor: sizes.Tensor) -> str:

@@ -207,6 +207,15 @@ def test_a_failed_export_leaves_the_old_file(folders, tmp_path):
     assert target.read_bytes() == before
 
 
+def test_a_file_in_use_is_replaced_and_not_written_over(folders, tmp_path):
+    """llama.cpp reads weights from the mapped file when it needs them."""
+    file = gguf_export.export(folders["tied"], tmp_path / "m.gguf")
+    before = file.read_bytes()
+    with open(file, "rb") as reader:
+        gguf_export.export(folders["untied"], file)
+        assert reader.read() == before != file.read_bytes()
+
+
 def test_large_weights_fit_bfloat16(folders, tmp_path):
     folder = copied(folders["tied"], tmp_path)
     REFUSED["too large for float16"][0](folder)

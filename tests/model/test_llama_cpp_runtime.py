@@ -167,6 +167,19 @@ def test_an_adapter_that_was_written_again_is_read_again(runtime, loaded, rows, 
         assert not same(log_probs(runtime, loaded, rows[:3]), before)
 
 
+def test_what_was_computed_with_other_weights_is_forgotten(runtime, lora):
+    """Position 0 again is an error while the sequence is remembered."""
+    start = [llama_cpp_runtime.Piece(0, 0, [7, 8, 9], 0)]
+    runtime.forget()
+    runtime.log_odds(start)
+    with pytest.raises(CogumiError, match="llama_decode gave -1 for 3 tokens"):
+        runtime.log_odds(start)
+    for _ in range(2):
+        with runtime.adapter(lora):
+            assert runtime.log_odds(start).shape == (3, runtime.vocabulary_size)
+    assert runtime.log_odds(start).shape == (3, runtime.vocabulary_size)
+
+
 NO_MODELS = {
     "nothing": lambda file: None,
     "a text": lambda file: b"hello",
