@@ -20,19 +20,24 @@ LLAMA_3_1_8B: dict[str, Any] = {
     "tie_word_embeddings": False,
 }
 # (weights in a block, bytes of a block), as in ggml-common.h and the `gguf` package's GGML_QUANT_SIZES. A K-quant's
-# super-block of 256 weights carries its scales: Q4_K 4.5 bits a weight, Q5_K 5.5, Q6_K 6.5625; Q8_0 is 8.5.
 GGML_BLOCKS = {
     "F32": (1, 4),
     "F16": (1, 2),
+    "BF16": (1, 2),
+    "Q4_0": (32, 18),
     "Q5_0": (32, 22),
     "Q5_1": (32, 24),
     "Q8_0": (32, 34),
+    "Q3_K": (256, 110),
     "Q4_K": (256, 144),
     "Q5_K": (256, 176),
     "Q6_K": (256, 210),
 }
-GGUF_TYPES = {"F16": "F16", "Q8_0": "Q8_0", "Q6_K": "Q6_K", "Q5_K_M": "Q5_K", "Q4_K_M": "Q4_K"}
-_FALLBACK = {"Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0", "Q8_0": "F16", "Q5_0": "F16", "Q5_1": "F16"}
+GGUF_TYPES = {"F16": "F16", "Q8_0": "Q8_0", "Q6_K": "Q6_K", "Q5_K_M": "Q5_K", "Q4_K_M": "Q4_K", "Q3_K_M": "Q3_K"}
+_FALLBACK = {
+    "Q3_K": "Q4_0", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0", "Q8_0": "F16", "Q4_0": "F16", "Q5_0": "F16",
+    "Q5_1": "F16",
+}  # fmt: skip
 LINEAR = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
 
 
@@ -181,8 +186,8 @@ def _more_bits(layer: int, layers: int) -> bool:
 def gguf_type(tensor: Tensor, config: Mapping[str, Any], file_type: str) -> str:
     """The block type that llama.cpp's quantiser gives a tensor (llama-quant.cpp, `llama_tensor_get_type`).
 
-    The _M mixtures give attn_v and ffn_down of half the layers Q6_K; the output matrix (the embedding, where they are
-    tied) is Q6_K in every K-quant; vectors stay F32; rows that a block does not divide get a type with smaller blocks.
+    The output matrix (the embedding, where they are tied) is Q6_K in every K-quant; the mixtures (_M) raise what is
+    sensitive; vectors stay F32; rows that a block does not divide get a type with smaller blocks.
     """
     if tensor.rows == 1:
         return "F32"
@@ -190,11 +195,31 @@ def gguf_type(tensor: Tensor, config: Mapping[str, Any], file_type: str) -> str:
     is_output = tensor.name == "output" or (tied and tensor.name == "token_embd")
     if is_output and chosen.endswith("_K"):
         chosen = "Q6_K" if tensor.columns % 256 == 0 else "Q8_0"
-    elif file_type.endswith("_K_M") and tensor.name in ("attn_v", "ffn_down"):
-        chosen = "Q6_K" if _more_bits(tensor.layer, setting(config, "num_hidden_layers")) else chosen
-    while tensor.columns % GGML_BLOCKS[chosen][0]:
-        chosen = _FALLBACK[chosen]
-    return chosen
+    elif file_type.endswith("_K_M"):
+        chosen = _raised(tensor, config, chosen)
+    return fallback(chosen, tensor.columns)
+
+
+def _raised(tensor: Tensor, config: Mapping[str, Any], chosen: str) -> str:
+    """What a mixture gives a tensor inside the layers: Q4_K_M and Q5_K_M raise half of the layers' values and FFN
+    outputs; Q3_K_M all of them, and what attention gives back.
+    """
+    layers = setting(config, "num_hidden_layers")
+    if chosen == "Q3_K":
+        early = {"attn_v": 2, "ffn_down": layers // 16, "attn_output": 0}.get(tensor.name)
+        chosen = "Q3_K" if early is None else "Q5_K" if tensor.layer < early else "Q4_K"
+    elif tensor.name in ("attn_v", "ffn_down") and _more_bits(tensor.layer, layers):
+        return "Q6_K"
+    # Llama 70B, which llama.cpp knows by its 80 layers: few key-value heads, so more bits for them cost little.
+    grouped = widths(config)[1] != widths(config)[2]
+    return "Q5_K" if tensor.name == "attn_v" and layers == 80 and grouped and chosen == "Q4_K" else chosen
+
+
+def fallback(block_type: str, columns: int) -> str:
+    """The type that llama.cpp takes where a block does not divide a row of `columns` weights."""
+    while columns % GGML_BLOCKS[block_type][0]:
+        block_type = _FALLBACK[block_type]
+    return block_type
 
 
 def gguf_bytes(config: Mapping[str, Any], file_type: str) -> int:

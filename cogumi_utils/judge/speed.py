@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from statistics import median
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cogumi_utils.errors import CogumiError
 from cogumi_utils.judge.sizes import lora_parameters, setting, shape_counts, widths
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,3 +158,81 @@ def matmul_peak(seconds: float = 1.0, size: int = 2048, dtype: str = "bfloat16",
             torch.cuda.synchronize()
 
     return best_rate(multiply, 2 * size**3, seconds, time.perf_counter)
+
+
+class Runner(Protocol):
+    """A loaded model that answers one text. weight_bytes: read for each generated token; kv_bytes: read on top for each
+    token before it.
+    """
+
+    weight_bytes: float
+    kv_bytes: float
+
+    def prompt(self, tokens: int) -> object:
+        """Forget everything, read a prompt of so many tokens and choose the first token of the answer."""
+
+    def generate(self, tokens: int) -> object:
+        """Choose so many more, one after the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """One runner's seconds, a round each. bandwidth: bytes/s, the best of the rounds at its `working_set` bytes."""
+
+    name: str
+    prompt_tokens: int
+    new_tokens: int
+    prompt_seconds: tuple[float, ...]
+    new_seconds: tuple[float, ...]
+    bytes_per_token: float
+    working_set: float
+    bandwidth: float
+
+
+def time_runners(
+    runners: Mapping[str, Runner], *, bandwidth: Callable[[float], float], prompt_tokens: int = 128,
+    new_tokens: int = 64, rounds: int = 5, clock: Callable[[], float] = time.perf_counter,
+) -> list[Timed]:  # fmt: skip
+    """Every runner in turn, round after round, so that a busy minute meets all of them; the first round warms up.
+
+    bandwidth: working set in bytes → bytes/s, as `memory_bandwidth` with the runners' number of threads; it is asked
+    for each model's own size, since a small model is read from a cache and not from memory.
+    """
+    seconds: dict[str, list[tuple[float, float, float]]] = {name: [] for name in runners}
+    for _ in range(rounds + 1):
+        for name, runner in runners.items():
+            begun = clock()
+            runner.prompt(prompt_tokens)
+            first = clock()
+            runner.generate(new_tokens)
+            seconds[name].append((first - begun, clock() - first, bandwidth(runner.weight_bytes)))
+    found = []
+    for name, runner in runners.items():
+        prompts, news, rates = zip(*seconds[name][1:], strict=True)
+        read = runner.weight_bytes + runner.kv_bytes * (prompt_tokens + new_tokens / 2)
+        found.append(Timed(name, prompt_tokens, new_tokens, prompts, news, read, runner.weight_bytes, max(rates)))
+    return found
+
+
+def speed_table(rows: Iterable[Timed], peaks: Mapping[str, float] | None = None) -> pd.DataFrame:
+    """A row a runner: medians of tokens/s with the slowest and fastest round of generation, milliseconds to the first
+    token, bytes that a token reads (keys and values of half the answer among them), the bandwidth at the model's size,
+    the bound and the share of it that was reached. peaks: {runner: bytes of memory}.
+    """
+    import pandas as pd
+
+    table = []
+    for row in rows:
+        bound, speeds = (
+            generation_bound(row.bytes_per_token, row.bandwidth),
+            [row.new_tokens / s for s in row.new_seconds],
+        )
+        measured = row.new_tokens / median(row.new_seconds)
+        table.append({
+            "model": row.name, "prompt tokens/s": row.prompt_tokens / median(row.prompt_seconds),
+            "first token, ms": 1e3 * median(row.prompt_seconds), "generated tokens/s": measured,
+            "slowest": min(speeds), "fastest": max(speeds), "MB a token": row.bytes_per_token / 1e6,
+            "GB/s": row.bandwidth / 1e9, "bound, tokens/s": bound, "share of bound": measured / bound,
+            "peak memory, MB": (peaks or {}).get(row.name, float("nan")) / 1e6,
+        })  # fmt: skip
+    return pd.DataFrame(table)
