@@ -58,8 +58,7 @@ def metric(profile: str, name: str) -> dict[str, Interval]:
         stage: made["metrics"][name] for stage, made in reviewed_stages(profile).items() if name in made["metrics"]
     }
     return {
-        stage: Interval(one["value"], one["low"], one["high"], one["n"], one["unit"] or "%")
-        for stage, one in found.items()
+        stage: Interval(one["value"], one["low"], one["high"], one["n"], one["unit"]) for stage, one in found.items()
     }
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from cogumi_utils.compress import _container, _streams, fourbit
 from cogumi_utils.compress._manifest import Manifest, believed
 from cogumi_utils.compress._payload import digest, from_payload, kept_values, placed, to_payload
+from cogumi_utils.compress.ledger import File
 from cogumi_utils.compress.sparsity import check_pairs, check_sparsity, product_error, prune_masks
 from cogumi_utils.errors import CogumiError
 from cogumi_utils.judge.sizes import bound_bytes
@@ -53,6 +54,10 @@ class PackReport:
     max_error: float
     relative_error: float
     pruning_error: float
+
+    def file(self, name: str) -> File:
+        """Its line in the ledger."""
+        return File(name, self.parameters, self.bound_bytes, self.bytes_file)
 
     def table(self) -> pd.DataFrame:
         """Columns quantity and value, one row a field."""

@@ -127,6 +127,7 @@ def test_report_adds_up(large, tmp_path):
     assert report.max_error == max(float((decoded[name] - pruned[name]).abs().max()) for name in original)
     assert all(not decoded[name][~masks[name]].any() for name in original)
     assert report.table().set_index("quantity")["value"]["bytes_file"] == report.bytes_file
+    assert report.file("one").gap == pytest.approx(report.gap) and report.file("one").weights == report.parameters
 
 
 def test_equal_input_gives_equal_bytes(small, packed, tmp_path):

@@ -122,7 +122,7 @@ def test_tables_of_one_name_are_gathered_from_all_stages(outputs):
 
 
 def test_a_metric_of_all_stages_that_have_it(outputs):
-    share = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 90, "unit": ""}
+    share = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 90, "unit": "%"}
     for stage, metrics in (("01_data", {"rows": share}), ("03_loose", {"accuracy": share})):
         folder = outputs / stage
         write_manifest(folder, {**artifacts.read_manifest(folder), "metrics": metrics})
