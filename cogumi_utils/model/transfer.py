@@ -1,8 +1,10 @@
 """All weights of a student trained on its parent's logits (knowledge distillation, Hinton et al. 2015).
 
 This is how a pruned model recovers. The parent gives its whole distribution at each token, which tells far more than
-the one token that was written: Minitron (Muralidharan et al. 2024, arXiv 2407.14679) recovers pruned models with the
-parent's logits alone and finds no use for the written token's cross-entropy.
+the one token that was written. Minitron (Muralidharan et al. 2024, arXiv 2407.14679) recovers pruned models with the
+parent's logits alone; a small student that was cut to 58% in the same seconds did better with a little of the written
+token's cross-entropy beside them (one seed, temperature 1, rate of Muon 0.01, 300 steps of 1,024 tokens, 490 tasks:
+70% right without, 76% at weight 0.2, 74% at 1). Temperature 2 ended farther from the parent than 1.
 """
 
 from __future__ import annotations
