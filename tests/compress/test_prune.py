@@ -180,6 +180,16 @@ def test_zeros_stay_zeros_at_the_next_level(halves, tokenizer, rows, method):
     assert prune.sparsity_of(after) == pytest.approx(0.7, abs=0.012)  # Wanda rounds down in each row
 
 
+def test_zeros_stay_zeros_where_sparsegpt_goes_block_by_block(tokenizer, rows, small_shape):
+    """Beyond 128 columns it changes the weights of the blocks that follow before it chooses there."""
+    model = student.small_llama(len(tokenizer), seed=1, **small_shape | {"ffn": 256})
+    before, after = (
+        prune.one_shot(model, tokenizer, rows, method="sparsegpt", sparsity=level, **CALIBRATION)
+        for level in (0.3, 0.5)
+    )
+    assert not any((after[name] & ~mask).any() for name, mask in before.items())
+
+
 def test_less_than_a_model_has_already_is_refused(halves, tokenizer, rows):
     with pytest.raises(CogumiError, match="0.5 of its weights are zero already"):
         prune.one_shot(halves["magnitude"][0], tokenizer, rows, method="sparsegpt", sparsity=0.3, **CALIBRATION)
