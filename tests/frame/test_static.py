@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TOOLS = Path(sys.executable).parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCKS = ("requirements.lock", "requirements-cuda.lock")
-CUDA_ONLY = re.compile(r"(nvidia|cuda)-|triton$")
+CUDA_ONLY = re.compile(r"nvidia-(?!ml-py)|cuda-|triton$")
 HEAVY = {"torch", "transformers", "datasets", "trl", "peft", "openai", "wandb", "sklearn", "matplotlib", "papermill"}
 
 
