@@ -129,7 +129,8 @@ def sparsities(masks: Mapping[str, Tensor]) -> pd.DataFrame:
 
     rows = [(name.removesuffix(".weight"), mask.numel(), int((~mask).sum())) for name, mask in masks.items()]
     table = pd.DataFrame(rows, columns=["matrix", "weights", "zeros"])
-    return table.assign(sparsity=table.zeros / table.weights)
+    table["sparsity"] = table.zeros / table.weights
+    return table
 
 
 def _modifier(method: str, sparsity: float) -> Any:
