@@ -140,7 +140,7 @@ def choose(
     import pandas as pd
 
     f16, target, reader = Path(f16), Path(target), gguf_read.read(f16)
-    budget = bits_per_weight * gguf_read.parameters(reader) / 8
+    budget = bits_per_weight * gguf_read.parameters(reader) / 8 * (1 + 1e-12)  # what is met exactly is met
     plans = {kind: gguf_types.planned_types(reader, kind) for kind in kinds}
     given = _mixture(reader, table, unit, budget) if table is not None else {}
     if given:

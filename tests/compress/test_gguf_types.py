@@ -125,9 +125,7 @@ def test_other_unquantised_files_do_as_well(dtype, make, tmp_path):
 
 
 def test_threads_change_nothing(make, tmp_path):
-    one, two = (
-        gguf_types.quantise(make(), tmp_path / f"{n}.gguf", "Q4_K_M", threads=n).read_bytes() for n in (1, 2)
-    )
+    one, two = (gguf_types.quantise(make(), tmp_path / f"{n}.gguf", "Q4_K_M", threads=n).read_bytes() for n in (1, 2))
     assert one == two
 
 

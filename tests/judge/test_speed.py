@@ -123,3 +123,57 @@ def test_unknown_devices_are_not_guessed(spelled):
 def test_unknown_training_mode_is_refused():
     with pytest.raises(CogumiError, match="adapters"):
         speed.training_flops_per_token(TINY, "qlora")
+
+
+class FakeRunner:
+    """Takes as long as it is told, and notes what it is asked."""
+
+    weight_bytes, kv_bytes = 1000, 2
+
+    def __init__(self, clock, name, notes, prompts, news):
+        self.clock, self.name, self.notes = clock, name, notes
+        self.prompts, self.news = iter(prompts), iter(news)
+
+    def prompt(self, tokens):
+        self.notes.append((self.name, "prompt", tokens))
+        self.clock.now += next(self.prompts)
+
+    def generate(self, tokens):
+        self.notes.append((self.name, "generate", tokens))
+        self.clock.now += next(self.news)
+
+
+@pytest.fixture
+def timed():
+    clock, notes, rates = Clock(), [], iter([9e9, 1e3, 5e3, 2e3, 3e3, 4e3, 7e3, 6e3])
+    runners = {
+        "slow": FakeRunner(clock, "slow", notes, [99, 4, 2, 8], [99, 16, 8, 32]),
+        "fast": FakeRunner(clock, "fast", notes, [99, 1, 1, 1], [99, 2, 2, 2]),
+    }
+    working_sets = []
+
+    def bandwidth(working_set):
+        working_sets.append(working_set)
+        return next(rates)
+
+    found = speed.time_runners(runners, bandwidth=bandwidth, prompt_tokens=8, new_tokens=16, rounds=3, clock=clock)
+    return found, notes, working_sets
+
+
+def test_runners_take_turns_and_the_first_round_is_not_counted(timed):
+    found, notes, working_sets = timed
+    turn = [("slow", "prompt", 8), ("slow", "generate", 16), ("fast", "prompt", 8), ("fast", "generate", 16)]
+    assert notes == 4 * turn and working_sets == 8 * [1000]
+    assert found[0].prompt_seconds == (4, 2, 8) and found[0].new_seconds == (16, 8, 32)
+    assert [row.bandwidth for row in found] == [7e3, 6e3]  # the best of the counted rounds
+    assert [row.bytes_per_token for row in found] == 2 * [1000 + 2 * (8 + 16 / 2)]
+
+
+def test_speed_table_has_medians_bounds_and_shares(timed):
+    table = speed.speed_table(timed[0], {"slow": 3e6}).set_index("model")
+    slow = table.loc["slow"]
+    assert slow["prompt tokens/s"] == 8 / 4 and slow["first token, ms"] == 4000
+    assert (slow["generated tokens/s"], slow["slowest"], slow["fastest"]) == (1, 0.5, 2)
+    assert slow["bound, tokens/s"] == pytest.approx(7e3 / 1032)
+    assert slow["share of bound"] == pytest.approx(1032 / 7e3)
+    assert slow["peak memory, MB"] == 3 and table["peak memory, MB"].isna()["fast"]
