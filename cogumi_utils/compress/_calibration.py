@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from transformers import PreTrainedTokenizerBase
 
 from cogumi_utils.data import skills
@@ -32,7 +31,7 @@ def calibration_rows(
         )
     check_language(tokenizer, examples)
     found = packed(tokenizer, examples, length=length, rows=rows, seed=seed)
-    different = len(torch.unique(found.ids, dim=0))
+    different = len(set(map(tuple, found.ids.tolist())))
     if different < rows:
         raise CogumiError(
             expected=f"calibration text for {rows} rows of {length} tokens",
