@@ -54,13 +54,13 @@ def measure_importance(
     """
     check_parent(model)
     calibration = packed(tokenizer, examples, length=length, rows=rows, seed=seed)
-    meter = _Meter(model)
+    meter, forward = _Meter(model), model.base_model
     with meter.watching():
         for step in range(-(-rows // batch)):
             some = slice(step * batch, (step + 1) * batch)
             meter.real = (calibration.ids[some] != tokenizer.pad_token_id).to(model.device)
             ids, positions = calibration.ids[some], calibration.positions[some]
-            model.base_model(input_ids=ids.to(model.device), position_ids=positions.to(model.device), use_cache=False)
+            forward(input_ids=ids.to(model.device), position_ids=positions.to(model.device), use_cache=False)
     uses = token_counts(tokenizer, examples, model.config.vocab_size)
     return Importance(*(values / meter.tokens for values in (meter.columns, meter.groups, meter.layers)), uses)
 

@@ -178,7 +178,7 @@ def _place(name: str) -> tuple[str, int, str]:
 
 def _most(values: Tensor, count: int) -> Tensor:
     """Places of the `count` largest values in rising order; of equal ones the first."""
-    return values.argsort(descending=True, stable=True)[:count].sort().values
+    return torch.argsort(values, descending=True, stable=True)[:count].sort().values
 
 
 def _spread(groups: Tensor, width: int) -> Tensor:

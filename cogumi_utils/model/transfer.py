@@ -143,8 +143,9 @@ def _loss(
 
 def _logits(model: PreTrainedModel, some: Packed, chosen: Tensor) -> Tensor:
     """Float32 [chosen tokens, vocabulary]: what `model` expects in the places that are chosen of [rows, length - 1]."""
+    forward = model.base_model  # the layers without the output matrix
     with torch.autocast(some.ids.device.type, dtype=torch.bfloat16):
-        hidden = model.base_model(input_ids=some.ids, position_ids=some.positions, use_cache=False).last_hidden_state
+        hidden = forward(input_ids=some.ids, position_ids=some.positions, use_cache=False).last_hidden_state
         return model.get_output_embeddings()(hidden[:, :-1][chosen]).float()
 
 

@@ -291,6 +291,16 @@ def test_the_least_used_words_go_and_texts_grow_by_their_uses(tokenizer, rows, w
     assert set(range(800)) - set(one) == {799}  # of equal uses, the last merge
 
 
+def test_parts_take_over_the_uses_of_what_was_made_of_them():
+    """abc goes first, so ab stands for 5 + 4 uses; cd, with 9 as well, has the lower id and stays."""
+    ids = {token: place for place, token in enumerate(["a", "b", "c", "d", "cd", "ab", "abc"])}
+    weights = {"a": 0, "b": 0, "c": 0, "d": 0, "cd": 9, "ab": 5, "abc": 4}
+    made_of = {"cd": ("c", "d"), "ab": ("a", "b"), "abc": ("ab", "c")}
+    for size, uses, left in ((6, 9, {"cd", "ab"}), (5, 9, {"cd"}), (5, 8, {"ab"})):
+        kept = _vocabulary._kept(weights | {"cd": uses}, ids, made_of, set("abcd"), size)
+        assert kept == {*"abcd", *left}
+
+
 def test_the_smallest_vocabulary(tokenizer, weighed):
     assert shrink.smallest_vocabulary(tokenizer) == 262  # 256 bytes, six special tokens
     with pytest.raises(CogumiError) as caught:
@@ -342,7 +352,10 @@ def test_a_tokenizer_like_llama_3s(llama3):
             same += 1
             assert [entries[i] for i in words(text)["input_ids"]] == ids
     assert same > 30
-    assert shrink.smallest_vocabulary(llama3) == 259
+    assert shrink.smallest_vocabulary(llama3) == 259 and words.padding_side == llama3.padding_side == "right"
+    whole = json.loads(llama3.backend_tokenizer.to_str())
+    _vocabulary.cut(whole, counts.tolist(), 700)
+    assert [token["id"] for token in whole["added_tokens"]] == [697, 698, 699]
     assert (
         words.apply_chat_template([{"role": "user", "content": "x"}], tokenize=False) == "<|begin_of_text|>x<|eot_id|>"
     )
