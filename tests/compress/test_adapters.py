@@ -46,11 +46,6 @@ class Pruned:
 
 
 @pytest.fixture(scope="module")
-def tokenizer(base):
-    return student.load_tokenizer(base)
-
-
-@pytest.fixture(scope="module")
 def pruned(base, rows, tokenizer, tmp_path_factory) -> Pruned:
     folder = tmp_path_factory.mktemp("pruned")
     adapted = trained(base, rows, folder / "dense")
