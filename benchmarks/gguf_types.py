@@ -1,10 +1,12 @@
 """GGUF: quantising beside raw ggml, and tokens per second of every type beside what memory allows.
 
-    python benchmarks/gguf_types.py [--student outputs/tiny/04_distillation/model] [--layers 14] [--rounds 5] [--threads 1]
+    python benchmarks/gguf_types.py [--student outputs/tiny/04_distillation/model] [--rounds 5] [--threads 1]
+                                    [--only quantising] [--clock cpu]
 
-Quantising: a file of random weights (120 MB at 14 layers) through `gguf_types.quantise`, with reading, writing and
-flushing, in turn with llama.cpp's own kernel, `ggml_quantize_chunk`, on the same matrices, which lie in memory as
-float32 already; the bytes are compared too. Speed: the student, which a cache holds, and the random model, which it
+Quantising: a file of 68 MB of random weights through `gguf_types.quantise`, with reading, checking, writing and
+flushing; in turn with it the bare call of llama.cpp, `llama_model_quantize`, which checks and flushes nothing, and
+ggml's kernel, `ggml_quantize_chunk`, on the same matrices, which lie in memory as float32 already. The bytes are
+compared too. Speed: the student, which a cache holds, and the random model, which it
 does not, in transformers and in llama.cpp at each type.
 """
 
@@ -12,9 +14,10 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import operator
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -23,17 +26,16 @@ import gguf
 import numpy as np
 import pandas as pd
 import report
-import torch
 from gguf.quants import dequantize
-from transformers import LlamaConfig, LlamaForCausalLM
 
-from cogumi_utils.compress import gguf_export, gguf_read, gguf_types
-from cogumi_utils.data import corpus
 from cogumi_utils.judge import speed
-from cogumi_utils.model import runners, student
+from cogumi_utils.model import runners
+
+# Modules that load torch are imported where they are used: the processes whose memory is measured import this file too.
 
 KINDS = ("Q8_0", "Q5_K_M", "Q4_K_M")
 RAW = "transformers, float32"
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 def main() -> None:
@@ -42,16 +44,25 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=14)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", choices=("quantising", "speed"))
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: of one thread, where others are busy")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as place:
-        big = random_llama(Path(place) / "random", options.layers)
-        quantising(big, Path(place), options.rounds, options.threads)
-        speeds({"student": options.student, "random": big}, Path(place), options.rounds, options.threads)
+        if options.only != "speed":
+            quantising(random_llama(Path(place) / "8", 8), Path(place), options.rounds, options.threads)
+        if options.only != "quantising":
+            big = random_llama(Path(place) / "random", options.layers)
+            speeds({"student": options.student, "random": big}, Path(place), options)
 
 
 def random_llama(folder: Path, layers: int) -> Path:
     """4.2M parameters a layer."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from cogumi_utils.data import corpus
+    from cogumi_utils.model import student
+
     torch.manual_seed(1)
     tokenizer = student.train_tokenizer(corpus.sample(1, 400), 400)
     shape = {"hidden_size": 512, "intermediate_size": 2048, "num_attention_heads": 8, "num_key_value_heads": 8}
@@ -62,32 +73,52 @@ def random_llama(folder: Path, layers: int) -> Path:
 
 
 def quantising(model: Path, place: Path, rounds: int, threads: int) -> None:
+    from cogumi_utils.compress import gguf_export, gguf_read, gguf_types
+
     f16 = gguf_export.export(model, place / "f16.gguf")
     reader = gguf_read.read(f16)
     matrices = {t.name: dequantize(t.data, t.tensor_type) for t in reader.tensors if len(t.shape) > 1}
-    rows, raw = [], {}
+    weights, rows, raw = sum(values.size for values in matrices.values()), [], {}
     for kind in KINDS:
-        types, file, seconds = gguf_types.planned_types(reader, kind), place / f"{kind}.gguf", []
-        for turn in range(rounds + 1):
-            begun = time.perf_counter()
-            gguf_types.quantise(f16, file, kind, threads=threads)
-            between = time.perf_counter()
-            codes = by_ggml(matrices, types, threads)
-            seconds.append((between - begun, time.perf_counter() - between))
-            if turn == 0:
-                check(codes, file)
-        ours, theirs = zip(*seconds[1:], strict=True)  # the first round warms up
-        ratios = [other / own for own, other in zip(ours, theirs, strict=True)]
-        weights = sum(values.size for values in matrices.values())
-        rows.append((kind, f16.stat().st_size / 1e6, weights / median(ours) / 1e6, weights / median(theirs) / 1e6,
-                     median(ratios), min(ratios), max(ratios)))  # fmt: skip
-        raw[kind] = {"ours": ours, "ggml": theirs}
-    columns = ["type", "MB of F16", "M weights/s", "ggml, M weights/s", "ratio, median", "lowest", "highest"]
+        types, file = gguf_types.planned_types(reader, kind), place / f"{kind}.gguf"
+        check(by_ggml(matrices, types, threads), gguf_types.quantise(f16, file, kind, threads=threads))
+        ways = {
+            "ours": partial(gguf_types.quantise, f16, file, kind, threads=threads),
+            "llama.cpp": partial(by_llama_cpp, f16, place / "bare.gguf", kind, threads),
+            "ggml": partial(by_ggml, matrices, types, threads),
+        }
+        raw[kind] = in_turn(ways, rounds)
+        for clock in CLOCKS:
+            seconds = {way: raw[kind][way][clock] for way in ways}
+            ours = seconds.pop("ours")
+            ratios = {f"to {way}": median(map(operator.truediv, other, ours)) for way, other in seconds.items()}
+            rows.append({"type": kind, "clock": clock, "M weights/s": weights / median(ours) / 1e6, **ratios})
     notes = [
-        f"{rounds} rounds in turn, {threads} thread(s), one process. Ours reads, quantises, writes and flushes a file;"
-        " ggml's kernel works from float32 in memory to memory. Codes are equal, byte for byte."
+        f"{f16.stat().st_size / 1e6:.0f} MB of F16, {rounds} rounds in turn, {threads} thread(s), one process."
+        " Ratios of speeds, medians of the rounds: above 1, ours is faster.",
+        "Ours reads, checks, quantises, writes and flushes; bare llama.cpp does not flush; ggml's kernel neither reads"
+        " nor writes. Codes are equal, byte for byte. The processor's clock does not count waiting for disk or others.",
     ]
-    report.keep("gguf_quantise", pd.DataFrame(rows, columns=columns), notes, raw)
+    report.keep("gguf_quantise", pd.DataFrame(rows), notes, raw)
+
+
+def in_turn(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, dict[str, list[float]]]:
+    found = {way: {name: [] for name in CLOCKS} for way in ways}
+    for _ in range(rounds):
+        for way, work in ways.items():
+            begun = {name: clock() for name, clock in CLOCKS.items()}
+            work()
+            for name, clock in CLOCKS.items():
+                found[way][name].append(clock() - begun[name])
+    return found
+
+
+def by_llama_cpp(f16: Path, target: Path, kind: str, threads: int) -> None:
+    from cogumi_utils.model.llama_cpp_library import library
+
+    parameters = library().llama_model_quantize_default_params()
+    parameters.nthread, parameters.ftype = threads, gguf.LlamaFileType[f"MOSTLY_{kind}"]
+    assert library().llama_model_quantize(bytes(f16), bytes(target), ctypes.byref(parameters)) == 0
 
 
 def by_ggml(matrices: Mapping[str, np.ndarray], types: Mapping[str, str], threads: int) -> dict[str, np.ndarray]:
@@ -118,30 +149,33 @@ def by_ggml(matrices: Mapping[str, np.ndarray], types: Mapping[str, str], thread
 
 
 def check(codes: Mapping[str, np.ndarray], file: Path) -> None:
+    from cogumi_utils.compress import gguf_read
+
     for tensor in gguf_read.read(file).tensors:
         assert tensor.name not in codes or (tensor.data == codes[tensor.name]).all(), tensor.name
 
 
-def speeds(models: Mapping[str, Path], place: Path, rounds: int, threads: int) -> None:
-    tables, raw = [], {}
+def speeds(models: Mapping[str, Path], place: Path, options: argparse.Namespace) -> None:
+    tables, raw, threads, clock = [], {}, options.threads, CLOCKS[options.clock]
     for name, folder in models.items():
         openers = openers_of(folder, place / name, threads)
         opened = {kind: opener() for kind, opener in openers.items()}
         bandwidth = partial(reached, threads)
-        rows = speed.time_runners(opened, bandwidth=bandwidth, rounds=rounds)
+        rows = speed.time_runners(opened, bandwidth=bandwidth, rounds=options.rounds, clock=clock)
         for runner in opened.values():
             if hasattr(runner, "runtime"):
                 runner.runtime.close()
         memory = {kind: runners.peak_memory(opener) for kind, opener in openers.items()}
         table = speed.speed_table(rows, {kind: found.peak for kind, found in memory.items()})
-        table.insert(len(table.columns), "of it before loading, MB", [memory[kind].before / 1e6 for kind in openers])
+        table["of it Python, MB"] = [memory[kind].before / 1e6 for kind in openers]
         tables.append(table.assign(model=[f"{name}: {kind}" for kind in table.model]))
         raw[name] = {row.name: {"prompt": row.prompt_seconds, "new": row.new_seconds} for row in rows}
     notes = [
-        f"128 prompt tokens, then 64 generated one by one, {rounds} rounds in turn after one to warm up,"
-        f" {threads} thread(s), medians.",
-        "GB/s: measured at each model's own size with the same threads, so a small model's is its cache's.",
-        "Memory: a process of its own for each.",
+        f"128 prompt tokens, then 64 generated one by one, {options.rounds} rounds in turn after one to warm up,"
+        f" {threads} thread(s), medians by the {options.clock} clock.",
+        "GB/s: by the wall clock, the best of many reads at each model's own size with the same threads, so that a"
+        " small model's is its cache's.",
+        "Memory: all of a process of its own for each, torch or llama.cpp and numpy among them.",
     ]
     report.keep("gguf_speed", pd.concat(tables, ignore_index=True), notes, raw)
 
@@ -152,6 +186,8 @@ def reached(threads: int, working_set: float) -> float:
 
 def openers_of(folder: Path, place: Path, threads: int) -> dict[str, partial]:
     """{name: what opens a runner}: transformers, and llama.cpp with each type."""
+    from cogumi_utils.compress import gguf_export, gguf_read, gguf_types
+
     f16 = gguf_export.export(folder, place / "F16.gguf")
     files = [f16, *(gguf_types.quantise(f16, place / f"{kind}.gguf", kind) for kind in gguf_types.KINDS)]
     kv_bytes = speed.kv_bytes_per_token(gguf_read.configuration(gguf_read.read(f16)))

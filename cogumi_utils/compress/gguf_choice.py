@@ -62,7 +62,7 @@ def scorer(
         with llama_cpp_runtime.load(file, threads=threads, context=context) as runtime:
             yield from llama_cpp_answers.answer_log_probs(runtime, tokenizer, examples)
 
-    before, ids = [values.copy() for values in log_probs(Path(f16))], list(answer_ids(tokenizer, examples))
+    before, ids = list(log_probs(Path(f16))), list(answer_ids(tokenizer, examples))
     return lambda file: compare(before, log_probs(file), ids, seed)
 
 
