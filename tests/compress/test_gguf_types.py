@@ -110,14 +110,6 @@ def test_given_types_leave_the_others_alone(make, tmp_path):
     assert gguf_read.block_types(gguf_read.read(file)) == {**gguf_read.block_types(gguf_read.read(plain)), **given}
 
 
-def test_a_name_that_is_the_beginning_of_another_is_not_meant(make, tmp_path):
-    file = gguf_types.quantise(
-        make("17 layers"), tmp_path / "q.gguf", "Q8_0", tensor_types={"blk.1.attn_q.weight": "Q4_K"}
-    )
-    types = gguf_read.block_types(gguf_read.read(file))
-    assert [name for name, block in types.items() if block == "Q4_K"] == ["blk.1.attn_q.weight"]
-
-
 @pytest.mark.parametrize("dtype", ["F32", "BF16"])
 def test_other_unquantised_files_do_as_well(dtype, make, tmp_path):
     f16, other = (gguf_types.quantise(make("tied", d), tmp_path / f"{d}.gguf", "Q8_0") for d in ("F16", dtype))
