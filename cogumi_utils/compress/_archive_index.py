@@ -29,6 +29,7 @@ MAGIC, VERSION = b"\x89COGARC\n", 1
 MIN_CHUNK, MAX_CHUNK, MAX_INDEX = 1 << 17, 1 << 26, 1 << 28
 _HEAD = struct.Struct("<8sHIIQ")
 HEAD_BYTES = _HEAD.size + hashlib.sha256().digest_size
+_UNSIZED = {"write_content_size": False}  # a forged size would be allocated by zstandard's one-shot reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ def to_bytes(index: Index) -> tuple[bytes, int]:
     chunks = [[chunk.sha256, chunk.until, chunk.parts, chunk.groups] for chunk in index.chunks]
     body = {"settings": index.settings, "sha256": index.sha256, "layouts": index.layouts, "chunks": chunks}
     text = json.dumps({**body, "dictionary": index.dictionary}, sort_keys=True, separators=(",", ":")).encode()
-    return zstandard.ZstdCompressor(19, write_content_size=False).compress(text), len(text)
+    return zstandard.ZstdCompressor(19, **_UNSIZED).compress(text), len(text)
 
 
 def head(stored: bytes, plain: int, total: int) -> bytes:

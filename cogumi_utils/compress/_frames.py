@@ -20,6 +20,7 @@ _WINDOW_LOG, _FEW = 17, 6  # a block; the smallest tables that zstd has
 _THOROUGH = 16  # the level from which time matters less than 1%
 _DICTIONARY_BYTES = (1 << 10, 110 << 10)
 _SAMPLE_BYTES = 1 << 12
+_TRAINING = {"k": 256, "d": 8}  # of zstd's dictionary builder: length of a segment, bytes that count as a repeat
 
 
 class Encoder:
@@ -29,8 +30,8 @@ class Encoder:
     """
 
     def __init__(self, level: int, chunk_bytes: int, dictionary: bytes | None = None):
-        plain = {"write_content_size": False}
-        own = zstandard.ZstdCompressionParameters.from_level(level, source_size=chunk_bytes, **plain)
+        sizes = {"source_size": chunk_bytes, "write_content_size": False}
+        own = zstandard.ZstdCompressionParameters.from_level(level, **sizes)
         settings = [own, _literals(zstandard.STRATEGY_FAST)]
         if level >= _THOROUGH:
             settings.append(_literals(zstandard.STRATEGY_BTULTRA2))
@@ -50,10 +51,11 @@ class Encoder:
 
 def _literals(strategy: int) -> zstandard.ZstdCompressionParameters:
     """As few matches as zstd can be made to find. A target length of 0: `fast` with any other codes no literals."""
-    return zstandard.ZstdCompressionParameters(
-        strategy=strategy, window_log=_WINDOW_LOG, hash_log=_FEW, chain_log=_FEW, search_log=1,
-        min_match=zstandard.MINMATCH_MAX, target_length=0, write_content_size=False,
-    )  # fmt: skip
+    settings = {
+        "strategy": strategy, "window_log": _WINDOW_LOG, "hash_log": _FEW, "chain_log": _FEW, "search_log": 1,
+        "min_match": zstandard.MINMATCH_MAX, "target_length": 0, "write_content_size": False,
+    }  # fmt: skip
+    return zstandard.ZstdCompressionParameters(**settings)
 
 
 def train_dictionary(streams: Sequence[bytes], most: int) -> bytes | None:
@@ -65,7 +67,7 @@ def train_dictionary(streams: Sequence[bytes], most: int) -> bytes | None:
     if size < _DICTIONARY_BYTES[0] or len(samples) < 8:
         return None
     try:
-        return zstandard.train_dictionary(size, samples, k=256, d=8).as_bytes()
+        return zstandard.train_dictionary(size, samples, **_TRAINING).as_bytes()
     except zstandard.ZstdError:  # samples without anything in common
         return None
 

@@ -79,21 +79,18 @@ class SftResult:
         return {name: tuple(map(list, zip(*points, strict=True))) for name, points in both.items() if points}
 
 
-class AnswerTrainer(SFTTrainer):
-    """TRL's trainer with the loss of the answer tokens alone where TRL would score all: without Triton, on the CPU.
+def answer_loss(model, inputs, return_outputs=False, num_items_in_batch=None):
+    """The trainer's loss where there is no Triton: cross-entropy of the answer tokens, nats, mean over the batch.
 
-    There its fused head computes every position's logits twice in float32, prompts and padding too: 30% of a step.
+    TRL's fused head computes the logits of every position there, prompts and padding too, twice and in float32: 30%
+    of a step on the CPU.
     """
-
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        if model.device.type != "cpu":
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        labels = inputs["labels"][:, 1:]
-        outputs = model(**{name: value for name, value in inputs.items() if name != "labels"}, use_cache=False)
-        chosen = labels != -100
-        costs = F.cross_entropy(outputs.logits[:, :-1][chosen].float(), labels[chosen], reduction="sum")
-        loss = costs / (num_items_in_batch or chosen.sum().clamp(min=1))
-        return (loss, outputs) if return_outputs else loss
+    labels = inputs["labels"][:, 1:]
+    outputs = model(**{name: value for name, value in inputs.items() if name != "labels"}, use_cache=False)
+    chosen = labels != -100
+    costs = F.cross_entropy(outputs.logits[:, :-1][chosen].float(), labels[chosen], reduction="sum")
+    loss = costs / (num_items_in_batch or chosen.sum().clamp(min=1))
+    return (loss, outputs) if return_outputs else loss
 
 
 class _Forward(TrainerCallback):
@@ -199,9 +196,9 @@ def save_adapter(adapted: PeftModel, folder: Path, base: str) -> Path:
     return folder
 
 
-def _trainer(model, tokenizer, examples, recipe, folder, validation, callbacks) -> AnswerTrainer:
+def _trainer(model, tokenizer, examples, recipe, folder, validation, callbacks) -> SFTTrainer:
     disable_progress_bar()
-    trainer = AnswerTrainer(
+    trainer = SFTTrainer(
         model=model,
         processing_class=tokenizer,
         args=config(recipe, folder, model.device.type, bool(validation)),
@@ -214,6 +211,7 @@ def _trainer(model, tokenizer, examples, recipe, folder, validation, callbacks) 
     trainer.remove_callback(PrinterCallback)  # the curves are shown as a figure
     if model.device.type == "cpu":
         _adapters_in_float32(trainer.model)
+        trainer.compute_loss = answer_loss
     # TRL packs only together with its own flattening collator, so the collator is exchanged afterwards.
     trainer.data_collator = RowCollator(pad_token_id=tokenizer.pad_token_id, return_position_ids=True)
     return trainer
