@@ -155,11 +155,9 @@ def choose(
             tried[kind] = {"kind": kind, **_row(file, found[kind]), "file": file}
         best = min(tried, key=lambda kind: tried[kind]["kl"])
         os.replace(tried[best]["file"], target)
-    rows = sorted(tried.values(), key=lambda row: row["kl"])
-    size = tried[best]["bits/weight"]
-    return Choice(
-        target, best, given if best == MIXTURE else {}, size, found[best], pd.DataFrame(rows).drop(columns="file")
-    )
+    table = pd.DataFrame(sorted(tried.values(), key=lambda row: row["kl"]))
+    table.pop("file")
+    return Choice(target, best, given if best == MIXTURE else {}, tried[best]["bits/weight"], found[best], table)
 
 
 def _write(

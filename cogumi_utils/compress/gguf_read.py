@@ -101,7 +101,7 @@ def table(file: str | Path) -> pd.DataFrame:
 
     reader, size = read(file), Path(file).stat().st_size
     rows = [(t.tensor_type.name, 1, int(t.n_elements), int(t.n_bytes)) for t in reader.tensors]
-    found = pd.DataFrame(rows, columns=["type", "tensors", "weights", "bytes"]).groupby("type", sort=True).sum()
+    found = pd.DataFrame(rows, columns=["type", "tensors", "weights", "bytes"]).groupby("type").sum()
     found.loc["header, tokenizer"] = (0, 0, size - found.bytes.sum())
     found.loc["file"] = found.sum()
     found["bits/weight"] = 8 * found.bytes / found.weights.where(found.weights > 0)

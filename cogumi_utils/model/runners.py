@@ -67,8 +67,9 @@ class TransformersRunner:
     def _step(self, ids) -> None:
         import torch
 
+        model = self.model
         with torch.inference_mode():
-            output = self.model(input_ids=ids, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
+            output = model(input_ids=ids, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
         self._cache, self._next = output.past_key_values, output.logits[:, -1].argmax(-1, keepdim=True)
         if ids.is_cuda:
             torch.cuda.synchronize()
