@@ -19,7 +19,9 @@ INPUTS = ((2.0, 1.8, 1.0, 0.1), (-1.0, -1.2, 2.0, 0.2), (1.5, 1.4, -1.0, -0.2), 
 
 @dataclass(frozen=True, slots=True)
 class ByEye:
-    """weight W: [out, in]; inputs X: [tokens, in]. after: {method: pruned W'}. error: {method: ‖X·(W' − W)ᵀ‖ / ‖X·Wᵀ‖}"""
+    """weight W [out, in], inputs X [tokens, in]; {method: pruned W'} and {method: ‖X·(W' − W)ᵀ‖ / ‖X·Wᵀ‖} are
+    `after` and `error`.
+    """
 
     weight: Tensor
     inputs: Tensor

@@ -30,7 +30,7 @@ def quantise(
 ) -> Path:  # fmt: skip
     """Write `f16` (F32, F16 or BF16) quantised to `kind`, one of `KINDS`, to the GGUF file `target`, or nothing at all.
 
-    importance: {tensor: float32 [columns]}, as `importance.importance` measures it: errors are weighted with it where
+    importance: {tensor: float32 [columns]}, as `imatrix.importance` measures it: errors are weighted with it where
     codes are chosen; Q8_0 has no use for it. tensor_types: {tensor: block type, such as "Q6_K" or "F16"}; all others
     get what `kind` gives them. fallback: allow types with smaller blocks where rows are no multiple of 256 weights.
     Raises CogumiError for what llama.cpp would refuse, or leave out in silence.
@@ -169,7 +169,7 @@ def _check_importance(reader: gguf.GGUFReader, importance: Mapping[str, np.ndarr
                 expected="importance of the file's matrices, a finite number of at least 0 a column",
                 found=f"{name} of shape {np.shape(values)} for {shape or 'no such matrix'}",
                 why="llama.cpp would quantise that matrix without it",
-                fix="measure it on this model with importance.importance",
+                fix="measure it on this model with imatrix.importance",
             )
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from gguf_models import save, small_tokenizer
 
-from cogumi_utils.compress import importance
+from cogumi_utils.compress import imatrix
 from cogumi_utils.data import skills
 from cogumi_utils.errors import CogumiError
 from cogumi_utils.model import student
@@ -31,7 +31,7 @@ def loaded(tokenizer, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(loaded, examples):
-    return importance.importance(*loaded, examples, output=True)
+    return imatrix.importance(*loaded, examples, output=True)
 
 
 @torch.inference_mode()
@@ -64,18 +64,18 @@ def test_every_matrix_has_its_columns(found, loaded):
 
 
 def test_the_output_matrix_is_left_out_unless_asked_for(loaded, examples, found):
-    plain = importance.importance(*loaded, examples)
+    plain = imatrix.importance(*loaded, examples)
     assert set(found) - set(plain) == {"token_embd.weight"}
 
 
 def test_an_untied_output_has_its_own_name(tokenizer, tmp_path, examples):
     loaded = student.load(save(tmp_path / "m", tokenizer, tie_word_embeddings=False))
-    assert "output.weight" in importance.importance(*loaded, examples, output=True)
+    assert "output.weight" in imatrix.importance(*loaded, examples, output=True)
 
 
 @pytest.mark.parametrize("batch", [1, 3])
 def test_neither_padding_nor_batches_matter(batch, found, loaded, examples):
-    other = importance.importance(*loaded, examples, batch=batch, output=True)
+    other = imatrix.importance(*loaded, examples, batch=batch, output=True)
     for name, values in found.items():
         assert other[name] == pytest.approx(values, rel=1e-4)
 
@@ -85,12 +85,12 @@ def test_no_hook_is_left(loaded, found):
 
 
 def test_shuffled_keeps_the_values_and_moves_them(found):
-    other = importance.shuffled(found, seed=1)
+    other = imatrix.shuffled(found, seed=1)
     name = "blk.0.ffn_down.weight"
     assert (other[name] != found[name]).any() and sorted(other[name]) == sorted(found[name])
-    assert (importance.shuffled(found, seed=1)[name] == other[name]).all()
+    assert (imatrix.shuffled(found, seed=1)[name] == other[name]).all()
 
 
 def test_no_chats_are_refused(loaded):
     with pytest.raises(CogumiError, match="no examples"):
-        importance.importance(*loaded, [])
+        imatrix.importance(*loaded, [])
