@@ -88,7 +88,7 @@ def accept(server: socket.socket, connections: list) -> None:
 def outcome(world, sandbox_name):
     """The verdicts on all attacks, and the folder outside before and after them."""
     items, before = programs(world), state(world.outside)
-    verdicts = run_tests(list(items.values()), using=sandbox_name, cpu_seconds=1, memory_mb=256, idle_seconds=2)
+    verdicts = run_tests(list(items.values()), using=sandbox_name, cpu_seconds=3, memory_mb=256, idle_seconds=2)
     return SimpleNamespace(verdicts=dict(zip(items, verdicts, strict=True)), before=before, after=state(world.outside))
 
 
