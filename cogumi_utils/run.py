@@ -15,7 +15,7 @@ from cogumi_utils.gate_rules import rules_of_stage
 from cogumi_utils.gates import Gate, GateFailed
 from cogumi_utils.lineage import RAW, open_ref
 from cogumi_utils.paths import outputs_dir
-from cogumi_utils.stats import Interval
+from cogumi_utils.stats import Interval, Paired
 from cogumi_utils.tracking import NullTracker, open_tracker
 
 if TYPE_CHECKING:
@@ -118,12 +118,13 @@ class Run:
         display.show_markdown(sentence)
 
     def metric(
-        self, name: str, value: float | Interval, low: float | None = None, high: float | None = None,
+        self, name: str, value: float | Interval | Paired, low: float | None = None, high: float | None = None,
         n: int | None = None, unit: str = "",
     ) -> None:  # fmt: skip
-        """Record a number, alone or as an Interval, with its 95% interval and unit in the manifest."""
-        if isinstance(value, Interval):
-            value, low, high, n, unit = value.value, value.low, value.high, value.n, unit or value.unit
+        """Record a number, an Interval or a Paired difference, with its 95% interval and unit in the manifest."""
+        if isinstance(value, Interval | Paired):
+            unit = unit or getattr(value, "unit", "")
+            value, low, high, n = value.value, value.low, value.high, value.n
         self._metrics[name] = {"value": value, "low": low, "high": high, "n": n, "unit": unit}
         self._tracker.summary({name: value})
 

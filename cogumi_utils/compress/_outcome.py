@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from cogumi_utils.compress._rounding import Size, rounded, sixteen_bits
+from cogumi_utils.compress.ledger import File
 from cogumi_utils.judge import fidelity, grade, summary
 from cogumi_utils.model import generate, score, student
 from cogumi_utils.schema import Example
@@ -62,6 +63,10 @@ class Outcome:
     @property
     def model(self) -> Path:
         return self.folder / "model"
+
+    def file(self) -> File:
+        """For the ledger."""
+        return File(self.name, self.size.weights, self.size.bound_bytes, self.size.file_bytes)
 
     def graded(self) -> pd.DataFrame:
         """The frame of `judge.grade` over the study's test, in its order."""

@@ -11,14 +11,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import entropy
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from cogumi_utils.compress import _streams, fourbit
-from cogumi_utils.judge.sizes import bound_bytes, group_bits
+from cogumi_utils.judge.sizes import bound_bytes, group_bits, shape_counts
 
 GROUP = 32
 BITS, WIDE = 4, 6  # of a weight in the layers, in embeddings and head
@@ -35,13 +37,17 @@ ARRANGE = {
 class Size:
     """weights: tied ones once; kept: those that are not pruned. counted_bytes: masks at their entropy, codes at their
     width, scales and norms at 16 bits. file_bytes: what Zstandard makes of masks, codes and scales, without names,
-    shapes and the two small numbers of each matrix; below the other where codes are used unevenly.
+    shapes and the two small numbers of each matrix; below the other where codes are used unevenly. dense_bytes: as
+    counted_bytes in a format that stores zeros like any other value, as GGUF and AWQ do. bound_bytes: masks and codes
+    at their entropy, matrix by matrix, scales and norms at 16 bits.
     """
 
     weights: int
     kept: int
     counted_bytes: float
     file_bytes: int
+    dense_bytes: float
+    bound_bytes: float
 
 
 @torch.no_grad()
@@ -62,14 +68,22 @@ def rounded(model: PreTrainedModel, masks: Mapping[str, Tensor] | None = None) -
             vectors += parameter.numel()
         else:
             counted += _encode(parameter, mask, streams) if ".layers." in name else _encode_wide(parameter, streams)
-    counted, written = counted + 2 * vectors, _written(streams) + 2 * vectors
-    return model, Size(weights, kept, counted, written)
+    dense = dense_bytes(model.config.to_dict())
+    counted, written, bound = (part + 2 * vectors for part in (counted, _written(streams), _bound(streams)))
+    return model, Size(weights, kept, counted, written, dense, bound)
 
 
 def sixteen_bits(model: PreTrainedModel) -> Size:
     """Of the model as it is, in 16 bits a weight."""
     weights = sum(parameter.numel() for parameter in model.parameters())
-    return Size(weights, weights, 2 * weights, 2 * weights)
+    return Size(weights, weights, *[2 * weights] * 4)
+
+
+def dense_bytes(config: Mapping[str, Any]) -> float:
+    """What `rounded` would count for a model of this configuration without a zero."""
+    shapes = shape_counts(config)
+    layers, wide = (group_bits(bits, GROUP, zero_bits=0) for bits in (BITS, WIDE))
+    return (shapes.linear * layers + shapes.embeddings * wide + shapes.norms * 16) / 8
 
 
 def _encode(parameter: nn.Parameter, mask: Tensor | None, streams: Mapping[str, list[np.ndarray]]) -> float:
@@ -101,3 +115,10 @@ def _encode_wide(parameter: nn.Parameter, streams: Mapping[str, list[np.ndarray]
 def _written(streams: Mapping[str, list[np.ndarray]]) -> int:
     arranged = [ARRANGE[kind](np.concatenate(arrays)) for kind, arrays in streams.items() if arrays]
     return sum(len(_streams.smallest(each, LEVEL).data) for each in arranged)
+
+
+def _bound(streams: Mapping[str, list[np.ndarray]]) -> float:
+    masks = sum(bound_bytes(mask.size, 1 - mask.mean(), 0) for mask in streams["mask"])
+    counts = (np.unique(codes, return_counts=True)[1] for codes in (*streams["codes"], *streams["wide"]))
+    codes = sum(entropy(count, base=2) * count.sum() / 8 for count in counts)
+    return float(masks + codes + sum(scales.nbytes for scales in streams["scales"]))

@@ -6,29 +6,32 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from transformers import AutoConfig
 
 from cogumi_utils import artifacts
 from cogumi_utils.compress import prune
 from cogumi_utils.compress._outcome import Outcome, Variant, judge, read
 from cogumi_utils.compress._rounding import Size, rounded
-from cogumi_utils.compress.ways import cut_in_steps, cut_once, shrunk, unchanged
+from cogumi_utils.compress.shrink import candidates
+from cogumi_utils.compress.ways import cut_in_steps, cut_once, made_before, shrunk, unchanged
 from cogumi_utils.model import student
 from cogumi_utils.model.workers import finish, in_folders
 from cogumi_utils.schema import read_examples
-from cogumi_utils.stats import Interval, paired_difference
+from cogumi_utils.stats import Interval, Paired, paired_difference
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "Outcome", "Route", "Size", "Study", "Variant", "calibration_routes", "cut_in_steps", "cut_once", "lines",
-    "one_shot_routes", "references", "rounded", "run", "shrunk", "table", "unchanged",
+    "Outcome", "Route", "Size", "Study", "Variant", "again", "calibration_routes", "change", "cut_in_steps", "cut_once",
+    "lines", "longer", "made_before", "one_shot_routes", "references", "rounded", "run", "shapes", "shrunk", "table",
+    "unchanged",
 ]  # fmt: skip
 
 
@@ -54,8 +57,7 @@ class Route:
 @dataclass(frozen=True, slots=True)
 class Study:
     """What all routes share. parent: the model's folder. examples: Parquet of the training examples. test: those that
-    judge. folder: one folder a route, new for another study. keep: save the models too (as they are, not rounded).
-    threads: CPU threads of each process.
+    judge. folder: one folder a route, new for another study. threads: CPU threads of each process.
     """
 
     parent: Path
@@ -64,30 +66,31 @@ class Study:
     folder: Path
     max_new_tokens: int
     seed: int = 1
-    keep: bool = True
     device: str = "cpu"
     threads: int = 1
 
 
-def run(study: Study, routes: Sequence[Route], *, workers: int = 1) -> list[Outcome]:
+def run(study: Study, routes: Sequence[Route], *, workers: int = 1, keep: bool = False) -> list[Outcome]:
     """Make and judge all variants, `workers` routes at a time, in the order of the routes.
+
+    keep: save the models too (as they are, not rounded).
 
     A route is finished once its manifest, written last, verifies, and is not run again then. Results do not depend on
     `workers`. On a GPU the routes take turns. Raises CogumiError for two routes of one name and options.
     """
     folders = in_folders(study.folder, routes)
-    finish(partial(make_route, study), folders, workers=workers if study.device == "cpu" else 1)
+    finish(partial(make_route, study, keep=keep), folders, workers=workers if study.device == "cpu" else 1)
     return [one for folder in folders for one in outcomes(folder)]
 
 
-def make_route(study: Study, route: Route) -> None:
+def make_route(study: Study, route: Route, keep: bool = False) -> None:
     """Make and judge the variants of one route, and write its folder with its manifest."""
     torch.set_num_threads(study.threads)
     folder = study.folder / route.key
     dtype = torch.bfloat16 if study.device == "cuda" else torch.float32
     parent, tokenizer = student.load(study.parent, dtype=dtype, device_map=study.device)
     examples, tests = [row for path in study.examples for row in read_examples(path)], read_examples(study.test)
-    shared = {"parent": parent, "parent_tokenizer": tokenizer, "tests": tests, "seed": study.seed, "keep": study.keep}
+    shared = {"parent": parent, "parent_tokenizer": tokenizer, "tests": tests, "seed": study.seed, "keep": keep}
     shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
     found, used, started = [], 0.0, time.perf_counter()
     for number, variant in enumerate(route.make(parent, tokenizer, examples, **route.options)):
@@ -108,23 +111,26 @@ def outcomes(folder: Path) -> list[Outcome]:
 
 
 def table(found: Sequence[Outcome], reference: Outcome, seed: int = 0) -> pd.DataFrame:
-    """A row a variant, numbers only: name, zeros, MB counted and written, share right with its interval, the difference
-    to `reference` (paired) with its interval, KL with its interval (nats a token), same top token, seconds.
+    """A row a variant: zeros, MB with and without a code for zeros, share right and its paired difference to
+    `reference`, KL to the parent (nats a token), share of the same top token, each with its interval, and seconds.
     """
     import pandas as pd
 
-    before, rows = reference.graded()["passed"].to_numpy(), []
-    for one in found:
-        change = paired_difference(before, one.graded()["passed"].to_numpy(), seed)
-        rows.append({
-            "name": one.name, "family": one.family, "zeros": one.sparsity, "counted_mb": one.size.counted_bytes / 1e6,
-            "file_mb": one.size.file_bytes / 1e6, "right": one.right.value, "low": one.right.low,
-            "high": one.right.high, "difference": change.value, "difference_low": change.low,
-            "difference_high": change.high, "kl": one.fidelity.kl.value, "kl_low": one.fidelity.kl.low,
-            "kl_high": one.fidelity.kl.high, "same_token": one.fidelity.agreement.value,
-            "make_seconds": one.make_seconds, "judge_seconds": one.judge_seconds,
-        })  # fmt: skip
+    rows = [
+        {
+            "route": one.name, "zeros": one.sparsity, "MB": one.size.counted_bytes / 1e6,
+            "MB, zeros stored": one.size.dense_bytes / 1e6, "right": str(one.right),
+            "against the parent": str(change(reference, one, seed)), "KL": str(one.fidelity.kl),
+            "same token": str(one.fidelity.agreement), "seconds": one.make_seconds,
+        }
+        for one in found
+    ]  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def change(before: Outcome, after: Outcome, seed: int = 0) -> Paired:
+    """In the share right, of two variants of one study."""
+    return paired_difference(*(one.graded()["passed"].to_numpy() for one in (before, after)), seed)
 
 
 def lines(found: Sequence[Outcome]) -> dict[str, list[tuple[float, Interval]]]:
@@ -139,6 +145,41 @@ def references() -> list[Route]:
     """The parent as it is, and in 4 bits."""
     whole = Route("parent, 16 bits", unchanged, {"is_rounded": False}, "parent")
     return [whole, Route("parent, 4 bits", unchanged, {}, "parent")]
+
+
+def again(found: Outcome, name: str) -> Route:
+    """The model of an outcome that was kept, to be judged on other tests."""
+    return Route(name, made_before, {"folder": str(found.model)}, found.family)
+
+
+def shapes(parent: Path, targets_mb: Sequence[float], **options: Any) -> list[Route]:
+    """Every largest shape of a model's folder under each target (see `shrink.candidates`), a family a target.
+
+    options: the others of `ways.shrunk`.
+    """
+    config = AutoConfig.from_pretrained(parent).to_dict()
+    return [
+        Route(f"{shape} under {target:g} MB", shrunk, {"shape": asdict(shape), **options}, f"under {target:g} MB")
+        for target in targets_mb
+        for shape in candidates(config, target * 1e6)
+    ]
+
+
+def longer(tried: Sequence[Route], found: Sequence[Outcome], steps: Sequence[int]) -> list[Route]:
+    """Of each family the route that ended nearest to the parent (least KL), with so many steps; named "…, trained".
+
+    found: the outcome of each route. steps: one number a family, in their order.
+    """
+    nearest: dict[str, tuple[Route, Outcome]] = {}
+    for route, one in zip(tried, found, strict=True):
+        best = nearest.setdefault(route.family, (route, one))
+        if one.fidelity.kl.value < best[1].fidelity.kl.value:
+            nearest[route.family] = (route, one)
+    pairs = zip(nearest.values(), steps, strict=True)
+    return [
+        replace(route, name=f"{route.name}, trained", options={**route.options, "steps": count})
+        for (route, _), count in pairs
+    ]
 
 
 def one_shot_routes(methods: Sequence[str], levels: Sequence[float], **options: Any) -> list[Route]:

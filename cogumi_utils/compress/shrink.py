@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel, Pre
 
 from cogumi_utils.compress import _vocabulary
 from cogumi_utils.compress._importance import Importance, check_parent, measure_importance, token_counts
+from cogumi_utils.compress._rounding import dense_bytes
 from cogumi_utils.errors import CogumiError
 from cogumi_utils.judge.sizes import setting, shape_counts
 
@@ -52,6 +53,10 @@ class Shape:
         """Parameters of the parent in this shape, tied ones once."""
         return shape_counts(self.config(parent)).total
 
+    def bytes(self, parent: Mapping[str, Any]) -> float:
+        """The parent in this shape with 4-bit values, as `routes` counts all of its variants (see `_rounding`)."""
+        return dense_bytes(self.config(parent))
+
     def __str__(self) -> str:
         return f"{self.layers} layers, {self.kv_heads} key-value heads, FFN {self.ffn}, {self.vocab} words"
 
@@ -67,10 +72,8 @@ def kv_heads(config: Mapping[str, Any]) -> int:
     return config.get("num_key_value_heads") or setting(config, "num_attention_heads")
 
 
-def candidates(
-    config: Mapping[str, Any], target_bytes: float, *, bits: float, vocabularies: Sequence[int] = ()
-) -> list[Shape]:
-    """All shapes of at most `target_bytes` at `bits` a weight that can not grow in any direction, largest first.
+def candidates(config: Mapping[str, Any], target_bytes: float, *, vocabularies: Sequence[int] = ()) -> list[Shape]:
+    """All shapes of at most `target_bytes` with 4-bit values that can not grow in any direction, largest first.
 
     vocabularies: numbers of entries to choose among; none: the parent's. FFN widths go in steps of 256 where the
     parent's is such a multiple: rows of other lengths get no K-quant. Query heads divide the hidden size, as
@@ -78,29 +81,30 @@ def candidates(
     """
     whole = shape_of(config)
     step = next(step for step in FFN_STEPS if whole.ffn % step == 0)
-    room = int(8 * target_bytes // bits)
     heads = [count for count in range(1, whole.kv_heads + 1) if _divides(count, config)]
     dials = product(range(1, whole.layers + 1), heads, vocabularies or (whole.vocab,))
-    found = [_widest(config, Shape(layers, count, step, vocab), room, whole.ffn) for layers, count, vocab in dials]
+    found = [
+        _widest(config, Shape(layers, count, step, vocab), target_bytes, whole.ffn) for layers, count, vocab in dials
+    ]
     shapes = [shape for shape in found if shape]
     if not shapes:
         least = Shape(1, heads[0], step, min(vocabularies or (whole.vocab,)))
-        raise _unreachable(least, least.parameters(config) * bits / 8, target_bytes)
+        raise _unreachable(least, least.bytes(config), target_bytes)
     largest = [shape for shape in shapes if not any(_covers(other, shape) for other in shapes)]
-    return sorted(largest, key=lambda shape: (-shape.parameters(config), *asdict(shape).values()))
+    return sorted(largest, key=lambda shape: (-shape.bytes(config), *asdict(shape).values()))
 
 
-def _widest(config: Mapping[str, Any], narrow: Shape, room: int, most: int) -> Shape | None:
-    """`narrow` with the widest FFN of at most `most` that fits into `room` parameters; None where not even it does.
+def _widest(config: Mapping[str, Any], narrow: Shape, target_bytes: float, most: int) -> Shape | None:
+    """`narrow` with the widest FFN of at most `most` that fits into `target_bytes`; None where not even it does.
 
-    The number of parameters is linear in the width, so two counts tell all of them.
+    Bytes are linear in the width, so two counts tell all of them.
     """
     layers, heads, step, vocab = asdict(narrow).values()
-    least = narrow.parameters(config)
-    each = Shape(layers, heads, 2 * step, vocab).parameters(config) - least
-    if least > room:
+    least = narrow.bytes(config)
+    each = Shape(layers, heads, 2 * step, vocab).bytes(config) - least
+    if least > target_bytes:
         return None
-    return Shape(layers, heads, min(most, step + (room - least) // each * step), vocab)
+    return Shape(layers, heads, min(most, step + int((target_bytes - least) // each) * step), vocab)
 
 
 def _divides(kv_heads_kept: int, config: Mapping[str, Any]) -> bool:
@@ -228,5 +232,5 @@ def _unreachable(least: Shape, least_bytes: float, target_bytes: float) -> Cogum
         expected=f"at least {least_bytes:,.0f} bytes",
         found=f"{target_bytes:,.0f} bytes",
         why=f"that is the smallest shape: {least}",
-        fix="raise the target, take fewer bits a weight, or offer a smaller vocabulary",
+        fix="raise the target, or offer a smaller vocabulary",
     )

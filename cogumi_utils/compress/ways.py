@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -12,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from cogumi_utils.compress import prune
 from cogumi_utils.compress._outcome import Variant
 from cogumi_utils.compress.shrink import Shape, measure_importance, shape_of, shrink
+from cogumi_utils.model import student
 from cogumi_utils.model.transfer import packed, transfer
 from cogumi_utils.schema import Example
 
@@ -21,6 +23,15 @@ def unchanged(
 ) -> Iterator[Variant]:
     """The parent itself: what the others are compared with, in 4 bits or as it is."""
     yield Variant("", parent, tokenizer, is_rounded=is_rounded)
+
+
+def made_before(
+    parent: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], *, folder: str
+) -> Iterator[Variant]:
+    """A model that another study made and kept; its zeros are its masks."""
+    model, own = student.load(Path(folder), dtype=parent.dtype, device_map=parent.device)
+    masks = prune.masks_of(model)
+    yield Variant("", model, own, masks if prune.sparsity_of(masks) else None)
 
 
 def cut_once(
@@ -35,13 +46,16 @@ def cut_in_steps(
     parent: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], **options: Any
 ) -> Iterator[Variant]:
     """A variant a level. options: of `prune.gradually`. facts: seconds of the cut and of the training after it, its
-    losses (nats a token).
+    losses (nats a token), and the smallest share of zeros among the matrices.
     """
     model = copy.deepcopy(parent)
     for cut in prune.gradually(model, tokenizer, parent, examples, **options):
         took = {"prune_seconds": cut.prune_seconds, "train_seconds": cut.recovery.seconds}
+        least = float(prune.sparsities(cut.masks)["sparsity"].min())
         name = f"{prune.METHODS[options['method']]} {100 * cut.level:g}%, in steps"
-        yield Variant(name, model, tokenizer, cut.masks, facts={**took, "losses": cut.recovery.losses})
+        yield Variant(
+            name, model, tokenizer, cut.masks, facts={**took, "losses": cut.recovery.losses, "least_sparsity": least}
+        )
 
 
 def shrunk(

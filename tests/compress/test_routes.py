@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from cogumi_utils import artifacts
-from cogumi_utils.compress import _outcome, _rounding, prune, routes
+from cogumi_utils.compress import _outcome, _rounding, prune, routes, shrink
 from cogumi_utils.data import skills
 from cogumi_utils.errors import CogumiError
 from cogumi_utils.judge import grade
@@ -56,7 +56,7 @@ def study_in(folder: Path, base: Path, files: tuple[Path, Path]) -> routes.Study
 @pytest.fixture(scope="module")
 def alone(ways, base, files, tmp_path_factory) -> list[routes.Outcome]:
     """What the others are compared with: one after the other, in this process."""
-    return routes.run(study_in(tmp_path_factory.mktemp("alone"), base, files), ways)
+    return routes.run(study_in(tmp_path_factory.mktemp("alone"), base, files), ways, keep=True)
 
 
 def results(found: list[routes.Outcome]) -> list[tuple]:
@@ -131,6 +131,7 @@ def test_bytes_of_a_pruned_model(parent, masks):
     expected = (inside * 0.93407 + kept * 4.5 + outside * 6.5) / 8 + norms * 2
     assert size.counted_bytes == pytest.approx(expected, rel=1e-4)
     assert 0.8 * expected < size.file_bytes < expected * 1.02
+    assert size.dense_bytes == routes.rounded(parent)[1].counted_bytes
 
 
 def test_the_file_holds_what_is_graded(parent, masks, monkeypatch):
@@ -198,15 +199,15 @@ def test_a_smaller_vocabulary_is_compared_over_what_is_left_of_it(alone):
 
 
 def test_two_at_a_time_are_as_one_after_the_other(alone, ways, base, files, tmp_path):
-    assert results(routes.run(study_in(tmp_path, base, files), ways, workers=2)) == results(alone)
+    assert results(routes.run(study_in(tmp_path, base, files), ways, workers=2, keep=True)) == results(alone)
 
 
 def test_a_finished_route_is_not_run_again_and_a_damaged_one_is(alone, ways, base, files, tmp_path):
     study = study_in(tmp_path, base, files)
-    first = routes.run(study, ways[:3])
+    first = routes.run(study, ways[:3], keep=True)
     stamps = [(one.folder.parent / artifacts.MANIFEST).stat().st_mtime_ns for one in first]
     (first[2].folder / "graded.parquet").write_bytes(b"?")
-    again = routes.run(study, ways[:3])
+    again = routes.run(study, ways[:3], keep=True)
     assert results(again) == results(alone[:3])
     now = [(one.folder.parent / artifacts.MANIFEST).stat().st_mtime_ns for one in again]
     assert now[:2] == stamps[:2] and now[2] > stamps[2]
@@ -233,7 +234,7 @@ def test_a_route_that_was_killed_between_two_levels_starts_again(alone, ways, ba
         with pytest.raises(Killed):
             routes.run(study, ways[4:5])
     assert (tmp_path / ways[4].key / "0").exists()
-    assert results(routes.run(study, ways[4:5])) == results(alone[4:6])
+    assert results(routes.run(study, ways[4:5], keep=True)) == results(alone[4:6])
 
 
 def test_two_routes_of_one_name_and_options_are_refused(ways, base, files, tmp_path):
@@ -242,16 +243,61 @@ def test_two_routes_of_one_name_and_options_are_refused(ways, base, files, tmp_p
 
 
 def test_models_are_kept_only_if_asked_for(ways, base, files, tmp_path):
-    study = dataclasses.replace(study_in(tmp_path, base, files), keep=False)
-    (one,) = routes.run(study, ways[:1])
+    (one,) = routes.run(study_in(tmp_path, base, files), ways[:1])
     assert not one.model.exists() and len(one.graded()) == 12
+
+
+def test_a_kept_model_is_judged_again_as_it_was(alone, base, files, tmp_path):
+    """A pruned one with its mask, a dense one without."""
+    pruned, narrow = alone[3], alone[-1]
+    found = routes.run(study_in(tmp_path, base, files), [routes.again(pruned, "once more"), routes.again(narrow, "n")])
+    assert [(one.size, one.right, one.fidelity) for one in found] == [
+        (one.size, one.right, one.fidelity) for one in (pruned, narrow)
+    ]
+    assert [(one.name, one.family) for one in found] == [("once more", pruned.family), ("n", narrow.family)]
+
+
+def test_shapes_under_each_target(parent, base):
+    config = parent.config.to_dict()
+    whole = shrink.shape_of(config).bytes(config)
+    found = routes.shapes(base, [0.9 * whole / 1e6, 0.7 * whole / 1e6], steps=3)
+    assert [one.family for one in found] == sorted((one.family for one in found), reverse=True)
+    assert {one.family for one in found} == {f"under {0.9 * whole / 1e6:g} MB", f"under {0.7 * whole / 1e6:g} MB"}
+    for one in found:
+        assert shrink.Shape(**one.options["shape"]).bytes(config) <= float(one.family.split()[1]) * 1e6
+        assert one.options["steps"] == 3 and one.make is routes.shrunk
+
+
+def test_the_nearest_shape_of_each_family_trains_on(alone):
+    tried = [routes.Route(str(n), routes.shrunk, {"steps": 1, "batch": 2}, family) for n, family in enumerate("aabb")]
+    found = [alone[n] for n in (3, 0, 1, 2)]  # alone[0] is the parent: KL 0
+    kl = [one.fidelity.kl.value for one in found]
+    assert kl[1] < kl[0] and kl[2] < kl[3]
+    chosen = routes.longer(tried, found, [7, 9])
+    assert [(one.name, one.options) for one in chosen] == [
+        ("1, trained", {"steps": 7, "batch": 2}), ("2, trained", {"steps": 9, "batch": 2}),
+    ]  # fmt: skip
+
+
+def test_the_ledger_entry_of_a_variant(alone):
+    """The bound: entropies of mask and codes, matrix by matrix; what Zstandard makes of it is above."""
+    for one in alone[1:]:
+        entry = one.file()
+        assert (entry.name, entry.weights, entry.file_bytes) == (one.name, one.size.weights, one.size.file_bytes)
+        assert -0.01 < entry.gap < 0.15, one.name
 
 
 def test_the_table_and_the_lines_of_a_figure(alone):
     table = routes.table(alone, alone[0])
-    assert list(table["name"]) == [one.name for one in alone]
-    assert table["difference"].iloc[0] == 0 and table["kl"].iloc[0] == 0
-    assert (table["difference"] == table["right"] - table["right"].iloc[0]).all()
+    assert list(table["route"]) == [one.name for one in alone]
+    assert list(table["right"]) == [str(one.right) for one in alone]
+    passed = [one.graded()["passed"] for one in alone]
+    for after, one, row in zip(passed, alone, table.to_dict("records"), strict=True):
+        change = routes.change(alone[0], one)
+        assert change.value == pytest.approx(after.mean() - passed[0].mean()) and row["against the parent"] == str(
+            change
+        )
+    assert alone[0].fidelity.kl.value == 0 and table["KL"].nunique() > 3
     lines = routes.lines(alone)
     assert set(lines) == {"parent", "magnitude", "SparseGPT", "SparseGPT, in steps", "narrow"}
     sizes = [size for size, _ in lines["SparseGPT, in steps"]]

@@ -11,6 +11,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, proce
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from cogumi_utils.compress import _vocabulary, shrink
+from cogumi_utils.compress._rounding import rounded
 from cogumi_utils.compress.shrink import Shape
 from cogumi_utils.data import corpus
 from cogumi_utils.errors import CogumiError
@@ -410,34 +411,40 @@ def test_parameters_are_those_of_the_real_model(parent):
 
 
 def test_candidates_fit_and_can_not_grow(parent):
-    config, bits = parent.config.to_dict(), 5.5
-    target = 0.6 * WHOLE.parameters(config) * bits / 8
-    shapes = shrink.candidates(config, target, bits=bits, vocabularies=(800, 500, 300))
-    sizes = [shape.parameters(config) for shape in shapes]
+    config = parent.config.to_dict()
+    target = 0.6 * WHOLE.bytes(config)
+    shapes = shrink.candidates(config, target, vocabularies=(800, 500, 300))
+    sizes = [shape.bytes(config) for shape in shapes]
     assert len(shapes) > 5 and sizes == sorted(sizes, reverse=True)
     for shape in shapes:
-        assert shape.parameters(config) * bits / 8 <= target and shape.ffn % 32 == 0 and shape.kv_heads != 3
+        assert shape.bytes(config) <= target and shape.ffn % 32 == 0 and shape.kv_heads != 3
         wider = replace(shape, ffn=shape.ffn + 32)
-        assert shape.ffn == 128 or wider.parameters(config) * bits / 8 > target
+        assert shape.ffn == 128 or wider.bytes(config) > target
         for other in shapes:
             assert shape == other or any(getattr(shape, n) > getattr(other, n) for n in Shape.__dataclass_fields__)
 
 
+def test_a_shape_counts_its_bytes_as_the_routes_do(parent, tokenizer, weighed):
+    shape = Shape(1, 2, 64, WHOLE.vocab)
+    smaller, _ = shrink.shrink(parent, tokenizer, weighed, shape)
+    assert shape.bytes(parent.config.to_dict()) == rounded(smaller)[1].counted_bytes
+
+
 def test_a_target_above_the_parent_leaves_the_parent(parent):
-    assert shrink.candidates(parent.config.to_dict(), 1e9, bits=16) == [WHOLE]
+    assert shrink.candidates(parent.config.to_dict(), 1e9) == [WHOLE]
 
 
 def test_the_eight_billion_under_520_mb():
-    """The brief's target: at 4.5 bits, 924M parameters. FFN widths stay multiples of 256."""
-    shapes = shrink.candidates(LLAMA_3_1_8B, 520e6, bits=4.5, vocabularies=(128256, 32000))
+    """The brief's target. FFN widths stay multiples of 256."""
+    shapes = shrink.candidates(LLAMA_3_1_8B, 520e6, vocabularies=(128256, 32000))
     assert all(shape.ffn % 256 == 0 for shape in shapes)
     assert {shape.vocab for shape in shapes} == {32000}  # the two embeddings of 128,256 words alone are 1,051M
-    assert max(shape.parameters(LLAMA_3_1_8B) for shape in shapes) <= 520e6 * 8 / 4.5
+    assert max(shape.bytes(LLAMA_3_1_8B) for shape in shapes) <= 520e6
     assert shape_counts(shapes[0].config(LLAMA_3_1_8B)).total == shapes[0].parameters(LLAMA_3_1_8B)
 
 
 def test_a_target_that_no_shape_reaches():
     with pytest.raises(CogumiError) as caught:
-        shrink.candidates(LLAMA_3_1_8B, 520e6, bits=4.5)
-    least = Shape(1, 1, 256, 128256).parameters(LLAMA_3_1_8B) * 4.5 / 8
+        shrink.candidates(LLAMA_3_1_8B, 520e6)
+    least = Shape(1, 1, 256, 128256).bytes(LLAMA_3_1_8B)
     assert f"{least:,.0f}" in caught.value.expected and "520,000,000" in caught.value.found
