@@ -73,7 +73,9 @@ def random_llama(folder: Path, layers: int) -> Path:
 
 
 def quantising(model: Path, place: Path, rounds: int, threads: int) -> None:
-    from cogumi_utils.compress import gguf_export, gguf_read, gguf_types
+    from cogumi_utils.compress.gguf import export as gguf_export
+    from cogumi_utils.compress.gguf import read as gguf_read
+    from cogumi_utils.compress.gguf import types as gguf_types
 
     f16 = gguf_export.export(model, place / "f16.gguf")
     reader = gguf_read.read(f16)
@@ -149,7 +151,7 @@ def by_ggml(matrices: Mapping[str, np.ndarray], types: Mapping[str, str], thread
 
 
 def check(codes: Mapping[str, np.ndarray], file: Path) -> None:
-    from cogumi_utils.compress import gguf_read
+    from cogumi_utils.compress.gguf import read as gguf_read
 
     for tensor in gguf_read.read(file).tensors:
         assert tensor.name not in codes or (tensor.data == codes[tensor.name]).all(), tensor.name
@@ -186,7 +188,9 @@ def reached(threads: int, working_set: float) -> float:
 
 def openers_of(folder: Path, place: Path, threads: int) -> dict[str, partial]:
     """{name: what opens a runner}: transformers, and llama.cpp with each type."""
-    from cogumi_utils.compress import gguf_export, gguf_read, gguf_types
+    from cogumi_utils.compress.gguf import export as gguf_export
+    from cogumi_utils.compress.gguf import read as gguf_read
+    from cogumi_utils.compress.gguf import types as gguf_types
 
     f16 = gguf_export.export(folder, place / "F16.gguf")
     files = [f16, *(gguf_types.quantise(f16, place / f"{kind}.gguf", kind) for kind in gguf_types.KINDS)]

@@ -23,7 +23,8 @@ import zstandard
 from peft import get_peft_model
 from safetensors.torch import load_file, save_file
 
-from cogumi_utils.compress import _streams, fourbit, pack, sparsity
+from cogumi_utils.compress import _streams, fourbit
+from cogumi_utils.compress.lora import pack, sparsity
 from cogumi_utils.judge.sizes import bound_bytes
 from cogumi_utils.model import sft, student
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cogumi_utils.compress import gguf_adapter, gguf_export
+from cogumi_utils.compress.gguf import adapter as gguf_adapter
+from cogumi_utils.compress.gguf import export as gguf_export
 from cogumi_utils.errors import CogumiError
 from cogumi_utils.judge import fidelity
 from cogumi_utils.model import generate, llama_cpp_answers, llama_cpp_runtime, merge, score, student

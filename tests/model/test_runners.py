@@ -7,7 +7,8 @@ from functools import partial
 import pytest
 import torch
 
-from cogumi_utils.compress import gguf_export, gguf_read
+from cogumi_utils.compress.gguf import export as gguf_export
+from cogumi_utils.compress.gguf import read as gguf_read
 from cogumi_utils.judge.speed import kv_bytes_per_token
 from cogumi_utils.model import runners, student
 

@@ -1,0 +1,1 @@
+"""Confidences that mean what they say, and what to do with them."""

@@ -1,0 +1,1 @@
+"""Llamas, adapters and importance matrices in llama.cpp's files."""

@@ -1,0 +1,1 @@
+"""Fewer bits for each weight, in checkpoints that transformers reads."""
