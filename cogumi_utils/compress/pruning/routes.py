@@ -152,16 +152,16 @@ def again(found: Outcome, name: str) -> Route:
     return Route(name, made_before, {"folder": str(found.model)}, found.family)
 
 
-def shapes(parent: Path, targets_mb: Sequence[float], **options: Any) -> list[Route]:
+def shapes(parent: Path, targets_mb: Sequence[float], vocabularies: Sequence[int] = (), **options: Any) -> list[Route]:
     """Every largest shape of a model's folder under each target (see `shrink.candidates`), a family a target.
 
-    options: the others of `ways.shrunk`.
+    vocabularies: numbers of entries to choose among. options: the others of `ways.shrunk`.
     """
     config = AutoConfig.from_pretrained(parent).to_dict()
     return [
         Route(f"{shape} under {target:g} MB", shrunk, {"shape": asdict(shape), **options}, f"under {target:g} MB")
         for target in targets_mb
-        for shape in candidates(config, target * 1e6)
+        for shape in candidates(config, target * 1e6, vocabularies=vocabularies)
     ]
 
 
