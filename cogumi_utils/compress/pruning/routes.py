@@ -111,8 +111,8 @@ def outcomes(folder: Path) -> list[Outcome]:
 
 
 def table(found: Sequence[Outcome], reference: Outcome, seed: int = 0) -> pd.DataFrame:
-    """A row a variant: zeros, MB with and without a code for zeros, share right and its paired difference to
-    `reference`, KL to the parent (nats a token), share of the same top token, each with its interval, and seconds.
+    """A row a variant: share of zeros, MB with and without a code for zeros, share right and its paired difference to
+    `reference` in points, with intervals, KL to the parent (nats a token), share of the same top token, and seconds.
     """
     import pandas as pd
 
@@ -120,12 +120,17 @@ def table(found: Sequence[Outcome], reference: Outcome, seed: int = 0) -> pd.Dat
         {
             "route": one.name, "zeros": one.sparsity, "MB": one.size.counted_bytes / 1e6,
             "MB, zeros stored": one.size.dense_bytes / 1e6, "right": str(one.right),
-            "against the parent": str(change(reference, one, seed)), "KL": str(one.fidelity.kl),
-            "same token": str(one.fidelity.agreement), "seconds": one.make_seconds,
+            "points": _points(change(reference, one, seed)), "KL": one.fidelity.kl.value,
+            "same token": one.fidelity.agreement.value, "seconds": one.make_seconds,
         }
         for one in found
     ]  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _points(paired: Paired) -> str:
+    value, low, high = (100 * one for one in (paired.value, paired.low, paired.high))
+    return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def change(before: Outcome, after: Outcome, seed: int = 0) -> Paired:

@@ -48,11 +48,11 @@ def cut_in_steps(
     """A variant a level. options: of `prune.gradually`. facts: seconds of the cut and of the training after it, its
     losses (nats a token), and the smallest share of zeros among the matrices.
     """
-    model = copy.deepcopy(parent)
+    model, several = copy.deepcopy(parent), len(options["levels"]) > 1
     for cut in prune.gradually(model, tokenizer, parent, examples, **options):
         took = {"prune_seconds": cut.prune_seconds, "train_seconds": cut.recovery.seconds}
         least = float(prune.sparsities(cut.masks)["sparsity"].min())
-        name = f"{prune.METHODS[options['method']]} {100 * cut.level:g}%, in steps"
+        name = f"{prune.METHODS[options['method']]} {100 * cut.level:g}%, in steps" if several else ""
         yield Variant(
             name, model, tokenizer, cut.masks, facts={**took, "losses": cut.recovery.losses, "least_sparsity": least}
         )
