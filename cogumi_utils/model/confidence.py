@@ -9,6 +9,7 @@ answer is right, and where it was hardly trained it hides all that the answer's 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -162,40 +163,56 @@ class Shard:
     examples: Sequence[Example]
     max_new_tokens: int
     batch: int
+    device: str = "cpu"
 
     @property
     def key(self) -> str:
         """Other questions, another model or other settings: another folder."""
-        what = [self.digest, [example.id for example in self.examples], self.max_new_tokens, self.batch]
+        ids = [example.id for example in self.examples]
+        what = [self.digest, ids, self.max_new_tokens, self.batch, self.device]
         return f"{self.number}-{artifacts.digest_of(what)[:8]}"
 
 
 def ask(
     model: Path, examples: Sequence[Example], folder: Path, *, max_new_tokens: int, batch: int = 128, shards: int = 2,
-    workers: int = 1,
+    workers: int = 1, device: str = "cpu",
 ) -> pd.DataFrame:  # fmt: skip
     """`answers` of the model in folder `model`, graded: with domain, skill and passed, in the order of `examples`.
 
     The questions go in `shards` parts, `workers` at a time in processes of their own; a part that is finished in
-    `folder` is not asked again. Results do not depend on `workers`. Raises CogumiError where nothing can be asked.
+    `folder` is not asked again. Results do not depend on `workers`. On a GPU the parts take turns, in bf16. Raises
+    CogumiError where nothing can be asked.
     """
     import pandas as pd
 
     shards = max(1, min(shards, len(examples)))
     digest, numbers = artifacts.sha256_tree(model), range(shards)
-    parts = [Shard(i, model, digest, examples[i::shards], max_new_tokens, batch) for i in numbers]
+    parts = [Shard(i, model, digest, examples[i::shards], max_new_tokens, batch, device) for i in numbers]
     folders = in_folders(folder, parts)
-    finish(partial(_ask_shard, folder), folders, workers=workers)
-    whole = pd.concat([pd.read_parquet(one / FILE) for one in folders], ignore_index=True)
-    return whole.set_index("id").loc[[example.id for example in examples]].reset_index()
+    finish(partial(_ask_shard, folder), folders, workers=workers if device == "cpu" else 1)
+    places = [range(len(examples))[i::shards] for i in numbers]
+    whole = [pd.read_parquet(one / FILE).set_index(pd.Index(own)) for one, own in zip(folders, places, strict=True)]
+    return pd.concat(whole).sort_index()
 
 
 def _ask_shard(folder: Path, shard: Shard) -> None:
-    torch.set_num_threads(1)  # the other processes have the other cores
-    model, tokenizer = student.load(shard.model)
-    frame = answers(model, tokenizer, shard.examples, max_new_tokens=shard.max_new_tokens, batch=shard.batch)
+    dtype = torch.float32 if shard.device == "cpu" else torch.bfloat16
+    model, tokenizer = student.load(shard.model, dtype=dtype, device_map=shard.device)
+    with _one_thread():
+        frame = answers(model, tokenizer, shard.examples, max_new_tokens=shard.max_new_tokens, batch=shard.batch)
     graded = grade.grade(shard.examples, list(frame.answer), workers=1)
     own = folder / shard.key
     own.mkdir(parents=True, exist_ok=True)
     frame.assign(**{name: list(graded[name]) for name in ("domain", "skill", "passed")}).to_parquet(own / FILE)
     artifacts.write_manifest(own, {"outputs": artifacts.describe(own, [FILE])})
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The other processes have the other cores; where there is no other, what follows gets its threads back."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

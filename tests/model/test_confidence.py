@@ -164,3 +164,17 @@ def test_no_questions_are_refused(loaded, base, tmp_path):
         confidence.answers(*loaded, [], max_new_tokens=2)
     with pytest.raises(CogumiError, match="questions to answer"):
         confidence.ask(base, [], tmp_path, max_new_tokens=2)
+
+
+def test_a_question_that_comes_twice_has_two_rows_in_their_places(base, some, tmp_path):
+    twice = [*some[:3], some[0], some[4]]
+    found = confidence.ask(base, twice, tmp_path, max_new_tokens=2, shards=2)
+    assert list(found.id) == [example.id for example in twice] and list(found.index) == [0, 1, 2, 3, 4]
+
+
+def test_asking_leaves_this_process_its_threads(base, some, tmp_path):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    confidence.ask(base, some[:2], tmp_path, max_new_tokens=2, shards=1)
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(before)

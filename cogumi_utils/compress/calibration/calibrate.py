@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -188,14 +189,24 @@ def _measures(
         "ece": error.ece(confidence, right, bins=bins, debiased=False, weights=weights),
         "ece_debiased": error.ece(confidence, right, bins=bins, weights=weights),
         **{name: error.mean_of(values, weights=weights) for name, values in means.items()},
-        "auroc": error.auroc(confidence, right, weights=weights),
+        "auroc": _auroc(confidence, right, weights),
     }
 
 
 def separation(candidates: Mapping[str, Sequence[float]], right: Sequence[bool]) -> dict[str, Interval]:
-    """{name: AUROC}, best first: which feature tells right answers from wrong ones; for `plots.bars`."""
-    found = {name: error.auroc(values, right) for name, values in candidates.items()}
+    """{name: AUROC}, best first: which feature tells right answers from wrong ones; for `plots.bars`.
+
+    All NaN where the answers are all right or all wrong.
+    """
+    found = {name: _auroc(values, right) for name, values in candidates.items()}
     return dict(sorted(found.items(), key=lambda item: -item[1].value))
+
+
+def _auroc(confidence: Sequence[float], right: Sequence[bool], weights: np.ndarray | None = None) -> Interval:
+    """NaN where no pair of a right and a wrong answer can be compared: the other measures of such answers are sound."""
+    if len(set(map(bool, right))) < 2:
+        return Interval(math.nan, math.nan, math.nan, len(right), "")
+    return error.auroc(confidence, right, weights=weights)
 
 
 def _other_features(wanted: tuple[str, ...], found: tuple[str, ...]) -> CogumiError:

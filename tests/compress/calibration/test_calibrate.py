@@ -142,3 +142,11 @@ def test_the_candidate_of_least_nll_and_the_order_of_features():
     for function in (calibrate.least_nll, calibrate.table):
         with pytest.raises(CogumiError, match="at least one candidate"):
             function({}, right)
+
+
+def test_answers_of_one_kind_keep_every_measure_but_auroc():
+    confidence, _ = distorted(200, 12)
+    row = calibrate.table({"first": confidence}, np.zeros(200)).iloc[0]
+    assert np.isnan([row.auroc, row.auroc_low, row.auroc_high]).all()
+    assert row.nll == pytest.approx(-np.log(1 - confidence).mean()) and np.isfinite(row.ece_debiased_high)
+    assert np.isnan(calibrate.separation({"first": confidence}, np.ones(200))["first"].value)
