@@ -9,7 +9,7 @@ import pytest
 from scipy.special import expit, logit
 
 from cogumi_utils import gates
-from cogumi_utils.compress import calibrate, coverage, ece, recorded, trust, trust_tables
+from cogumi_utils.compress.calibration import calibrate, coverage, ece, recorded, trust, trust_tables
 from cogumi_utils.data import skills
 from cogumi_utils.errors import CogumiError
 
