@@ -115,7 +115,7 @@ def assignments(table: pd.DataFrame, targets: Sequence[float], *, draws: int, se
 
 def costs(table: pd.DataFrame, chosen: Mapping[str, Mapping[str, int]]) -> pd.DataFrame:
     """A row a matrix: its weights, its KL at each width, and its bits in each of the named assignments."""
-    wide = table.pivot(index="matrix", columns="bits", values="kl").reindex(table.matrix.unique())
+    wide = table.set_index(["matrix", "bits"])["kl"].unstack().reindex(table.matrix.unique())
     wide.columns = [f"KL at {bits} bits" for bits in wide.columns]
     wide.insert(0, "weights", table.groupby("matrix").weights.first())
     return wide.assign(**{name: wide.index.map(dict(bits)) for name, bits in chosen.items()}).reset_index()
