@@ -130,6 +130,20 @@ def dumbbell(
     return figure
 
 
+def dots(series: Mapping[str, Mapping[str, float]], x_label: str, title: str = "") -> Figure:
+    """One line a row, one mark a series, {series: {row: value}}; rows as in the first series, from the top down."""
+    rows = list(next(iter(series.values())))
+    with _axes(_height(len(rows)), title, x_label, "") as (figure, axes):
+        for number, (name, values) in enumerate(series.items()):
+            marker, colour = MARKERS[number % len(MARKERS)], COLOURS[number % len(COLOURS)]
+            x, order = [values[row] for row in rows], 2 + len(series) - number  # the first lies on top
+            axes.scatter(x, range(len(rows)), s=24, color=colour, marker=marker, label=name, alpha=0.8, zorder=order)
+        _names(axes, rows)
+        axes.set_xlim(left=0)
+        figure.legend(loc="outside lower center", ncols=4)
+    return figure
+
+
 def scatter(groups: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: str = "") -> Figure:
     """Named groups of points, {name: (x, y)}, told apart by colour and, beyond seven, by sign too; no scales.
 

@@ -25,6 +25,7 @@ def many() -> dict:
         "bars": plots.bars({s: wilson(draw.randrange(50), 50) for s in skills}, "share", "Skills", {"parent": 0.4}),
         "forest": plots.forest(dict(zip(skills, pairs, strict=True)), margin=0.05),
         "dumbbell": plots.dumbbell(*shares, "share right"),
+        "dots": plots.dots(dict.fromkeys("abcd", shares[0]), "error", "Errors"),
         "scatter": plots.scatter({s: ([draw.random() for _ in range(9)],) * 2 for s in skills[:12]}, "Groups"),
     }
 
@@ -98,3 +99,15 @@ def test_estimates_carry_their_intervals():
     whiskers = [segment.tolist() for segment in axes.collections[0].get_segments()]
     assert whiskers == [[[1, 0.4], [1, 0.6]], [[2, 0.6], [2, 0.9]]]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b", "perfect", "parent"]
+
+
+def test_dots_have_one_line_a_row_and_one_mark_a_series():
+    series = {"a": {"q": 0.3, "k": 0.1}, "b": {"k": 0.2, "q": 0.4, "more": 9}}
+    figure = plots.dots(series, "error", "Errors")
+    axes = figure.axes[0]
+    assert [drawn.get_offsets().tolist() for drawn in axes.collections] == [[[0.3, 0], [0.1, 1]], [[0.4, 0], [0.2, 1]]]
+    looks = [(to_hex(drawn.get_facecolor()[0]), drawn.get_paths()[0].vertices.tobytes()) for drawn in axes.collections]
+    assert looks[0][0] != looks[1][0] and looks[0][1] != looks[1][1]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["q", "k"] and axes.yaxis_inverted()
+    assert axes.get_xlim()[0] == 0 and axes.get_xlabel() == "error"
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]

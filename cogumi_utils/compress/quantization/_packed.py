@@ -23,12 +23,13 @@ _PARTS = ("weight_packed", "weight_scale", "weight_shape", "weight_zero_point")
 class Checkpoint:
     """A folder of compressed-tensors in the format pack-quantized. Tensors are read when they are asked for.
 
-    names: the quantised matrices, layer by layer. Raises CogumiError for any other folder.
+    names: the quantised matrices, layer by layer. schemes: what config.json says of them, one a width. Raises
+    CogumiError for any other folder.
     """
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
-        self._groups = _groups(self.folder)
+        self.schemes = _groups(self.folder)
         self._files = {name: file for file in sorted(self.folder.glob("model*.safetensors")) for name in _keys(file)}
         found = [name.removesuffix(".weight_packed") for name in self._files if name.endswith(".weight_packed")]
         self.names = sorted(found, key=place)
@@ -37,7 +38,7 @@ class Checkpoint:
 
     def scheme(self, name: str) -> Any:
         """The matrix's QuantizationScheme."""
-        return next(one for one in self._groups if name in one.targets or "Linear" in one.targets)
+        return next(one for one in self.schemes if name in one.targets or "Linear" in one.targets)
 
     def bits(self, name: str) -> int:
         return self.scheme(name).weights.num_bits

@@ -104,6 +104,23 @@ def forecast(table: pd.DataFrame, bits: Mapping[str, int]) -> dict[str, float]:
     }  # fmt: skip
 
 
+def assignments(table: pd.DataFrame, targets: Sequence[float], *, draws: int, seed: int) -> dict[str, dict[str, int]]:
+    """{name: {matrix: bits}}: for each target the choice, then `draws` assignments at random of the same size."""
+    found = {f"by sensitivity, {target:g} bits": choose(table, target) for target in targets}
+    for target in targets:
+        for draw in range(draws):
+            found[f"at random, {target:g} bits, {draw + 1}"] = at_random(table, target, seed + draw)
+    return found
+
+
+def costs(table: pd.DataFrame, chosen: Mapping[str, Mapping[str, int]]) -> pd.DataFrame:
+    """A row a matrix: its weights, its KL at each width, and its bits in each of the named assignments."""
+    wide = table.set_index(["matrix", "bits"])["kl"].unstack().reindex(table.matrix.unique())
+    wide.columns = [f"KL at {bits} bits" for bits in wide.columns]
+    wide.insert(0, "weights", table.groupby("matrix").weights.first())
+    return wide.assign(**{name: wide.index.map(dict(bits)) for name, bits in chosen.items()}).reset_index()
+
+
 def unit(name: str) -> str:
     """The matrix that vLLM makes of this one and its neighbours."""
     stem, kind = name.rsplit(".", 1)

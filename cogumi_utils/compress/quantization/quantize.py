@@ -23,6 +23,8 @@ from torch import Tensor
 from transformers import CompressedTensorsConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from cogumi_utils.compress._calibration import calibration_rows
+from cogumi_utils.compress._codes_by_eye import codes_by_eye
+from cogumi_utils.compress._gemm import is_gemm, unpacked
 from cogumi_utils.compress._oneshot import one_shot_run
 from cogumi_utils.compress.pruning.prune import matrices
 from cogumi_utils.compress.quantization._autoawq import autoawq, require_autoawq
@@ -36,7 +38,10 @@ from cogumi_utils.model import student
 from cogumi_utils.model.score import answer_ids, answer_log_probs
 from cogumi_utils.schema import Example
 
-__all__ = ["Quantised", "code_table", "fidelities", "layer_errors", "load", "quantise", "size_table"]
+__all__ = [
+    "Quantised", "code_table", "codes_by_eye", "fidelities", "is_gemm", "layer_errors", "load", "quantise",
+    "size_table", "stated_bits",
+]  # fmt: skip
 
 METHODS = ("awq", "awq+gptq", "gptq", "rtn", "autoawq")
 LEAST_BITS, MOST_BITS = 2, 8
@@ -90,43 +95,59 @@ def quantise(
     return Quantised(target, method, widths, group, symmetric, tokens, time.perf_counter() - started)
 
 
-def load(folder: str | Path, **options: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load(
+    folder: str | Path, *, packed: bool = False, **options: Any
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Model and tokenizer of a checkpoint, the matrices unpacked: weights that the codes stand for.
 
-    options: of `student.load`, dtype (float32 unless given) and device_map. Raises CogumiError for no checkpoint.
+    packed: leave the codes packed, as transformers loads the folder by itself. options: of `student.load`, dtype
+    (float32 unless given) and device_map. Raises CogumiError for no checkpoint.
     """
+    if is_gemm(Path(folder)) and not packed:
+        with unpacked(Path(folder)) as copied, silent():
+            return student.load(copied, **options)
     Checkpoint(folder)
+    how = {} if packed else {"quantization_config": CompressedTensorsConfig(dequantize=True)}
     with silent():
-        return student.load(folder, quantization_config=CompressedTensorsConfig(dequantize=True), **options)
+        return student.load(folder, **how, **options)
+
+
+def stated_bits(folder: str | Path) -> int:
+    """Bits of a code as config.json tells them to whoever loads the folder. Raises CogumiError for several widths."""
+    widths = sorted({scheme.weights.num_bits for scheme in Checkpoint(folder).schemes})
+    if len(widths) != 1:
+        raise _unfit("one width for all matrices", f"{', '.join(map(str, widths))} bits in {folder}",
+                     "a mixed checkpoint has no single number of bits", "look at code_table(folder)")  # fmt: skip
+    return widths[0]
 
 
 def fidelities(
     parent: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example],
     children: Mapping[str, Path], *, seed: int, batch: int = 64,
 ) -> dict[str, Fidelity]:  # fmt: skip
-    """{name: how near the checkpoint is to its parent} on the reference answers of `examples`."""
-    found = {}
+    """{name: how near the checkpoint is to its parent} on the reference answers of `examples`.
+
+    The parent's log-probabilities are kept for all children: 4 bytes · answer tokens · vocabulary.
+    """
+    before, found = list(answer_log_probs(parent, tokenizer, examples, batch=batch)), {}
+    ids = list(answer_ids(tokenizer, examples))
     for name, folder in children.items():
         model, _ = load(folder, dtype=parent.dtype, device_map=str(parent.device))
-        scored = [answer_log_probs(one, tokenizer, examples, batch=batch) for one in (parent, model)]
-        found[name] = compare(*scored, answer_ids(tokenizer, examples), seed)
+        found[name] = compare(before, answer_log_probs(model, tokenizer, examples, batch=batch), ids, seed)
     return found
 
 
 def _own_copy(source: str | Path | PreTrainedModel) -> PreTrainedModel:
     if isinstance(source, str | Path):
+        if is_gemm(Path(source)):
+            raise _codes_already()
         with silent():
             model, _ = student.load(source, dtype="auto")
     else:
         student.require_llama(source.config.model_type, type(source).__name__)
         model = copy.deepcopy(source)
     if getattr(model.config, "quantization_config", None):
-        raise CogumiError(
-            expected="a model in 16 or 32 bits",
-            found="a model that is quantised already",
-            why="its weights are codes; rounding them again adds a second error to the first",
-            fix="start from the checkpoint that it was made from",
-        )
+        raise _codes_already()
     return model
 
 
@@ -193,6 +214,12 @@ def _check_choice(method: str, bits: Bits) -> None:
         if bits != 4:
             raise _unfit("4 bits for autoawq", str(bits), "its kernels know no other width", "take method awq")
         require_autoawq()
+
+
+def _codes_already() -> CogumiError:
+    return _unfit("a model in 16 or 32 bits", "a model that is quantised already",
+                  "its weights are codes; rounding them again adds a second error to the first",
+                  "start from the checkpoint that it was made from")  # fmt: skip
 
 
 def _unfit(expected: str, found: str, why: str, fix: str) -> CogumiError:

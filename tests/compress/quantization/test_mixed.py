@@ -102,6 +102,30 @@ def test_chosen_bits_beat_chance():
     assert chosen < min(chance)
 
 
+def test_assignments_are_the_choice_and_chance_for_each_target():
+    table = made_up(2, layers=2)
+    found = mixed.assignments(table, [4.0, 3.5], draws=2, seed=5)
+    assert list(found) == [
+        "by sensitivity, 4 bits", "by sensitivity, 3.5 bits", "at random, 4 bits, 1", "at random, 4 bits, 2",
+        "at random, 3.5 bits, 1", "at random, 3.5 bits, 2",
+    ]  # fmt: skip
+    assert found["by sensitivity, 3.5 bits"] == mixed.choose(table, 3.5)
+    assert found["at random, 4 bits, 2"] == mixed.at_random(table, 4, seed=6)
+    assert list(mixed.assignments(table, [4.0], draws=0, seed=5)) == ["by sensitivity, 4 bits"]
+
+
+def test_costs_stand_beside_the_bits_that_were_chosen():
+    table = made_up(1)
+    bits = mixed.choose(table, 4)
+    found = mixed.costs(table, {"mine": bits})
+    assert list(found.columns) == ["matrix", "weights", "KL at 2 bits", "KL at 4 bits", "KL at 8 bits", "mine"]
+    assert list(found.matrix) == list(table.matrix.unique())
+    assert dict(zip(found.matrix, found.mine, strict=True)) == bits
+    for row in table.itertuples():
+        (line,) = found[found.matrix == row.matrix].to_dict("records")
+        assert (line[f"KL at {row.bits} bits"], line["weights"]) == (row.kl, row.weights)
+
+
 @pytest.fixture(scope="module")
 def parent(base):
     return student.load(base)[0]

@@ -72,11 +72,23 @@ def test_the_folder_holds_a_model_and_nothing_else(folders, method):
 def test_it_loads_in_transformers_and_answers_alike_by_either_way(folders, method, tokenizer, rows):
     prompts = [example.prompt for example in rows[:6]]
     unpacked, _ = quantize.load(folders[method])
-    packed = AutoModelForCausalLM.from_pretrained(folders[method], dtype=torch.float32)
-    assert packed.get_submodule("model.layers.0.mlp.down_proj").weight_packed.dtype == torch.int32
-    answers = [generate.answerer(model, tokenizer, max_new_tokens=12)(prompts) for model in (unpacked, packed)]
-    assert answers[0] == answers[1]
+    alone = AutoModelForCausalLM.from_pretrained(folders[method], dtype=torch.float32)
+    packed, _ = quantize.load(folders[method], packed=True)
+    for model in (alone, packed):
+        assert model.get_submodule("model.layers.0.mlp.down_proj").weight_packed.dtype == torch.int32
+    answers = [generate.answerer(model, tokenizer, max_new_tokens=12)(prompts) for model in (unpacked, alone, packed)]
+    assert answers[0] == answers[1] == answers[2]
     assert any(answers[0])
+
+
+def test_the_stated_bits_are_those_of_the_configuration(base, tokenizer, rows, folders, tmp_path):
+    names = list(matrices(student.load(base)[0]))
+    for bits in (3, {name: 2 + place // 4 for place, name in enumerate(names)}):
+        quantize.quantise(base, tokenizer, rows, method="rtn", bits=bits, target=tmp_path / str(type(bits)), **SETTINGS)
+    assert quantize.stated_bits(folders["awq"]) == 4
+    assert quantize.stated_bits(tmp_path / str(int)) == 3
+    with pytest.raises(CogumiError, match="2, 3 bits in"):
+        quantize.stated_bits(tmp_path / str(dict))
 
 
 def test_it_answers_nearly_like_its_parent(parent, tokenizer, rows, folders):
@@ -305,3 +317,38 @@ def test_a_folder_without_codes_is_refused(base, tmp_path):
     LlamaConfig(quantization_config={"quant_method": "awq", "format": "gemm"}).save_pretrained(tmp_path)
     with pytest.raises(CogumiError, match="awq, format gemm"):
         quantize.code_table(tmp_path)
+
+
+def test_codes_by_eye():
+    found = quantize.codes_by_eye()
+    nearest = (found.weight * 10).round() / 10  # a tenth is the distance of the levels
+    torch.testing.assert_close(found.after["nearest"], nearest)
+    torch.testing.assert_close((found.after["GPTQ"] * 10).round() / 10, found.after["GPTQ"])
+    errors = list(found.error.values())
+    assert errors[0] > 2 * errors[1] and errors[0] > 2 * errors[2]
+
+
+def test_codes_by_eye_gptq_by_formula():
+    """Column by column: what rounding leaves of a column moves the columns behind it by the inverse Hessian's row."""
+    found = quantize.codes_by_eye()
+    weight, hessian = found.weight.double(), found.inputs.double().T @ found.inputs.double()
+    hessian += 0.01 * hessian.diag().mean() * torch.eye(4)
+    for j in range(4):
+        inverse = torch.linalg.inv(hessian[j:, j:])
+        rounded = (weight[:, j] * 10).round().clamp(-7, 8) / 10
+        weight[:, j:] -= ((weight[:, j] - rounded) / inverse[0, 0])[:, None] * inverse[0]
+        weight[:, j] = rounded
+    torch.testing.assert_close(found.after["GPTQ"].double(), weight, atol=1e-5, rtol=0)
+
+
+def test_codes_by_eye_awq_is_the_best_power_of_the_inputs():
+    found = quantize.codes_by_eye()
+    size, errors = found.inputs.abs().mean(0).double(), []
+    for power in torch.arange(20) / 20:
+        scaled = found.weight.double() * size**power
+        low, high = scaled.amin(1, keepdim=True), scaled.amax(1, keepdim=True)
+        step, zero = (high - low) / 15, (-low / ((high - low) / 15)).round()
+        other = ((scaled / step).round().clamp(-zero, 15 - zero)) * step / size**power
+        output = found.inputs.double() @ found.weight.double().T
+        errors.append(float((found.inputs.double() @ other.T - output).norm() / output.norm()))
+    assert found.error["AWQ"] == pytest.approx(min(errors), rel=1e-3)
