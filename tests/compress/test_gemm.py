@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from cogumi_utils.compress import _gemm, children, quantize
-from cogumi_utils.compress.prune import matrices
+from cogumi_utils.compress.pruning.prune import matrices
+from cogumi_utils.compress.quantization import _gemm, children, quantize
 from cogumi_utils.errors import CogumiError
 from cogumi_utils.model import student
 

@@ -23,12 +23,12 @@ from torch import Tensor
 from transformers import CompressedTensorsConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from cogumi_utils.compress._calibration import calibration_rows
-from cogumi_utils.compress._codes_by_eye import codes_by_eye
-from cogumi_utils.compress._gemm import is_gemm, unpacked
 from cogumi_utils.compress._oneshot import one_shot_run
 from cogumi_utils.compress.pruning.prune import matrices
 from cogumi_utils.compress.quantization._autoawq import autoawq, require_autoawq
 from cogumi_utils.compress.quantization._awq import recorded, unpinned
+from cogumi_utils.compress.quantization._codes_by_eye import codes_by_eye
+from cogumi_utils.compress.quantization._gemm import is_gemm, unpacked
 from cogumi_utils.compress.quantization._packed import Checkpoint, keep_scales
 from cogumi_utils.compress.quantization._silence import silent
 from cogumi_utils.compress.quantization._tables import code_table, layer_errors, size_table

@@ -1,6 +1,6 @@
 import pytest
 
-from cogumi_utils.compress import children, quantize
+from cogumi_utils.compress.quantization import children, quantize
 from cogumi_utils.errors import CogumiError
 from cogumi_utils.judge import grade, summary
 from cogumi_utils.model import generate, student

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cogumi_utils.compress._by_eye import ByEye
 from cogumi_utils.compress._oneshot import quiet
+from cogumi_utils.compress.pruning._by_eye import ByEye
 
 # Each row goes from -0.7 to 0.8: 16 levels, a tenth apart. The second input is large, and the last one follows it.
 WEIGHT = ((0.8, 0.24, -0.7, 0.31), (-0.7, 0.36, 0.8, -0.12))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from cogumi_utils.compress import quantize
-from cogumi_utils.compress._silence import silent
+from cogumi_utils.compress.quantization import quantize
+from cogumi_utils.compress.quantization._silence import silent
 from cogumi_utils.judge import grade, summary
 from cogumi_utils.judge.fidelity import Fidelity
 from cogumi_utils.model import generate
