@@ -37,8 +37,8 @@ def graded(
 
 def alike(one: pd.DataFrame, other: pd.DataFrame) -> int:
     """How many answers are equal to the letter. The frames' rows go by their ids; `one` may hold more of them."""
-    both = other.merge(one[["id", "answer"]], on="id", how="left", suffixes=("", "_there"), validate="one_to_one")
-    return int((both["answer"] == both["answer_there"]).sum())
+    there = one.set_index("id")["answer"]
+    return int((there.loc[other["id"]].to_numpy() == other["answer"].to_numpy()).sum())
 
 
 def entry(file: Path, weights: int) -> File:
