@@ -115,7 +115,7 @@ def summary(
     for arm in ["nothing", *arms_of(outcomes)]:
         runs = [o for o in outcomes if o.arm == arm]
         each = [o.graded()["passed"].to_numpy() for o in runs] or [table[arm].to_numpy()]
-        ranges = [_range([run[mask].mean() for run in each]) for mask in (failing, ~failing)]
+        ranges = [in_range([run[mask].mean() for run in each]) for mask in (failing, ~failing)]
         points = 100 * (table.loc[failing, arm].mean() - table.loc[failing, "nothing"].mean())
         bill = bills[arm] if arm in bills and points > 0 else (None, None)
         prices = [None if total is None else total / len(runs) / points for total in bill]
@@ -124,7 +124,7 @@ def summary(
     return pd.DataFrame(rows, columns=[*columns, "USD a point"])
 
 
-def _range(values: Sequence[float]) -> str:
-    """Mean, and lowest to highest over the seeds."""
+def in_range(values: Sequence[float]) -> str:
+    """Shares in per cent: their mean and, of several, the lowest and the highest."""
     middle = f"{100 * sum(values) / len(values):.1f}%"
     return middle if len(values) == 1 else f"{middle} ({100 * min(values):.1f} to {100 * max(values):.1f})"

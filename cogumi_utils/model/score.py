@@ -6,12 +6,15 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from cogumi_utils.errors import CogumiError
 from cogumi_utils.model.packing import labelled
 from cogumi_utils.schema import Example
+
+WINDOW = 4096  # examples whose lengths are compared, so that little is computed on padding
 
 
 @torch.inference_mode()
@@ -26,14 +29,25 @@ def answer_log_probs(
     model.eval()
     for start in range(0, len(examples), batch):
         rows = [labelled(tokenizer, example) for example in examples[start : start + batch]]
-        ids = [torch.tensor(row["input_ids"]) for row in rows]
-        padded = pad_sequence(ids, batch_first=True, padding_value=tokenizer.pad_token_id)
-        lengths = torch.tensor([len(one) for one in ids])
-        mask = torch.arange(padded.shape[1]) < lengths[:, None]
-        logits = model(input_ids=padded.to(model.device), attention_mask=mask.long().to(model.device)).logits
-        for row, values in zip(rows, logits, strict=True):
-            first, end = answer_start(row["labels"]), len(row["labels"])
-            yield values[first - 1 : end - 1].float().log_softmax(-1).cpu().numpy()
+        for logits, _ in _answer_logits(model, tokenizer, rows):
+            yield logits.log_softmax(-1).cpu().numpy()
+
+
+def _answer_logits(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Sequence[dict[str, list[int]]]
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """(logits, float32 [answer tokens, vocabulary]; the answer's ids) of each row of one batch, on the model's device.
+
+    rows: as `packing.labelled` makes them.
+    """
+    ids = [torch.tensor(row["input_ids"]) for row in rows]
+    padded = pad_sequence(ids, batch_first=True, padding_value=tokenizer.pad_token_id).to(model.device)
+    lengths = torch.tensor([len(one) for one in ids], device=model.device)
+    mask = torch.arange(padded.shape[1], device=model.device) < lengths[:, None]
+    logits = model(input_ids=padded, attention_mask=mask.long()).logits
+    for row, tokens, values in zip(rows, padded, logits, strict=True):
+        first, end = answer_start(row["labels"]), len(row["labels"])
+        yield values[first - 1 : end - 1].float(), tokens[first:end]
 
 
 def answer_start(labels: Sequence[int]) -> int:
@@ -48,13 +62,29 @@ def answer_ids(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example]) 
         yield np.asarray(labels[answer_start(labels) :])
 
 
+@torch.inference_mode()
 def answer_costs(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], *, batch: int = 64
-) -> Iterator[np.ndarray]:
-    """Nats of each answer token, float32 [answer tokens] an example. exp(their mean) is the answer's perplexity."""
-    scored = answer_log_probs(model, tokenizer, examples, batch=batch)
-    for log_probs, ids in zip(scored, answer_ids(tokenizer, examples), strict=True):
-        yield -log_probs[np.arange(len(ids)), ids]
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], *, batch: int = 64,
+    bf16: bool = False,
+) -> Iterator[np.ndarray]:  # fmt: skip
+    """Nats of each answer token, float32 [answer tokens] an example, in order. exp(their mean) is the perplexity.
+
+    Chats of similar length share a batch, and distributions stay where they were computed: a whole training set is
+    scored in a small part of the time that its distributions would take to copy. bf16: matrix products in bf16 on the
+    CPU too; half of the time, and means that differ in their second digit after the point.
+    """
+    model.eval()
+    for start in range(0, len(examples), WINDOW):
+        rows = [labelled(tokenizer, example) for example in examples[start : start + WINDOW]]
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i]["input_ids"]))
+        found: dict[int, np.ndarray] = {}
+        for first in range(0, len(order), batch):
+            chosen = order[first : first + batch]
+            with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
+                scored = _answer_logits(model, tokenizer, [rows[i] for i in chosen])
+                for i, (logits, ids) in zip(chosen, scored, strict=True):
+                    found[i] = F.cross_entropy(logits, ids, reduction="none").cpu().numpy()
+        yield from (found[i] for i in range(len(rows)))
 
 
 def hardest(examples: Sequence[Example], costs: Iterable[np.ndarray], share: float) -> list[Example]:

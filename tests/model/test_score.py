@@ -40,6 +40,24 @@ def test_costs_are_the_training_loss(loaded, rows):
     assert costs.mean() == pytest.approx(loss, abs=1e-4)
 
 
+def test_costs_come_in_the_order_of_the_examples_whatever_shares_a_batch(loaded, rows, monkeypatch):
+    """Against the whole distributions; windows and batches that end in the midst of the rows."""
+    monkeypatch.setattr(score, "WINDOW", 20)
+    some = sorted(rows[:47], key=lambda row: row.id)
+    found = list(score.answer_costs(*loaded, some, batch=6))
+    ids, log_probs = score.answer_ids(loaded[1], some), score.answer_log_probs(*loaded, some)
+    for cost, tokens, values in zip(found, ids, log_probs, strict=True):
+        assert cost.dtype == np.float32
+        assert np.abs(cost + values[np.arange(len(tokens)), tokens]).max() < 1e-4
+
+
+def test_in_bf16_costs_are_nearly_the_same(loaded, rows):
+    exact, short = (list(score.answer_costs(*loaded, rows[:40], bf16=bf16)) for bf16 in (False, True))
+    gaps = [abs(one.mean() - other.mean()) for one, other in zip(exact, short, strict=True)]
+    assert 0 < max(gaps) < 0.05
+    assert {cost.dtype for cost in short} == {np.dtype("float32")}
+
+
 def test_the_hardest_are_those_of_the_highest_perplexity(loaded, rows):
     model, tokenizer = loaded
     costs = list(score.answer_costs(model, tokenizer, rows))
