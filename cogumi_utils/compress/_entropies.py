@@ -47,6 +47,27 @@ def entropies(
     return table.assign(gap=table["bytes"] / max(1.0, bounds["best"]) - 1)
 
 
+def study(files: Sequence[Path], **options) -> pd.DataFrame:
+    """`entropies` of several files under each other, the file's name first. options: levels, dictionaries, planes."""
+    import pandas as pd
+
+    found = pd.concat([entropies(path, **options) for path in files], keys=[Path(path).name for path in files])
+    return found.reset_index(0, names="file").reset_index(drop=True)
+
+
+def in_words(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of `study` as a reader takes it: a row a file, layout and dictionary, a column of kilobytes a level."""
+    names = {"none": "as it is", "bytes": "floats by byte", "blocks": "blocks by byte", "best": "whatever is smallest"}
+    keys = ["file", "planes", "dictionary"]
+    rows = table.groupby(keys, sort=False)
+    levels = table.pivot(index=keys, columns="level", values="bytes") / 1e3
+    levels.columns = [f"level {level}, kB" for level in levels.columns]
+    entropy = rows["entropy"].first().rename("entropy, kB") / 1e3
+    best = rows[["saved"]].max().mul(100).rename(columns={"saved": "saved, %"})
+    found = entropy.to_frame().join([levels, best, rows["gap"].min().mul(100).rename("gap to the best entropy, %")])
+    return found.reset_index().rename(columns={"planes": "layout"}).replace({"layout": names})
+
+
 def split_entropies(path: Path) -> dict[str, float]:
     """Bytes by the name of the split; one pass over the file."""
     found = segments(path)

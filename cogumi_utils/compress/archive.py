@@ -19,7 +19,7 @@ import numpy as np
 from cogumi_utils import hardware
 from cogumi_utils.artifacts import fsync_path
 from cogumi_utils.compress import _archive_index, _planes, _segments
-from cogumi_utils.compress._entropies import entropies
+from cogumi_utils.compress._entropies import entropies, in_words, study
 from cogumi_utils.compress._frames import LEVELS, Encoder
 from cogumi_utils.compress._layouts import PLANES, Plan, plan
 from cogumi_utils.compress._unpacking import no_file, opened, rebuilt, require_folder, unpack_file
@@ -28,7 +28,7 @@ from cogumi_utils.errors import CogumiError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["PLANES", "ArchiveReport", "entropies", "inspect", "pack_file", "unpack_file"]
+__all__ = ["PLANES", "ArchiveReport", "entropies", "in_words", "inspect", "pack_file", "study", "unpack_file"]
 
 _ROOM = 1.001  # what a file that can't be packed takes
 

@@ -15,10 +15,13 @@ import numpy as np
 
 from cogumi_utils.artifacts import fsync_path
 from cogumi_utils.compress import gguf_read
+from cogumi_utils.compress._gguf_by_eye import by_eye
 from cogumi_utils.errors import CogumiError
 from cogumi_utils.hardware import require_disk
 from cogumi_utils.judge import sizes
 from cogumi_utils.model.llama_cpp_library import last_error, library
+
+__all__ = ["KINDS", "by_eye", "planned_bytes", "planned_types", "quantise"]
 
 KINDS = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M")  # the largest first
 UNQUANTISED = ("F32", "F16", "BF16")
