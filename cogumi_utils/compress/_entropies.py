@@ -56,15 +56,18 @@ def study(files: Sequence[Path], **options) -> pd.DataFrame:
 
 
 def in_words(table: pd.DataFrame) -> pd.DataFrame:
-    """A table of `study` as a reader takes it: a row a file, layout and dictionary, a column of kilobytes a level."""
+    """A table of `study` as a reader takes it: a row a file and layout, a column of kilobytes a level, the smallest
+    archive with a dictionary, and the smallest of all beside the plain file and the entropy of the best layout.
+    """
     names = {"none": "as it is", "bytes": "floats by byte", "blocks": "blocks by byte", "best": "whatever is smallest"}
-    keys = ["file", "planes", "dictionary"]
-    rows = table.groupby(keys, sort=False)
-    levels = table.pivot(index=keys, columns="level", values="bytes") / 1e3
-    levels.columns = [f"level {level}, kB" for level in levels.columns]
-    entropy = rows["entropy"].first().rename("entropy, kB") / 1e3
-    best = rows[["saved"]].max().mul(100).rename(columns={"saved": "saved, %"})
-    found = entropy.to_frame().join([levels, best, rows["gap"].min().mul(100).rename("gap to the best entropy, %")])
+    keys = ["file", "planes"]
+    rows, known = table.groupby(keys, sort=False), table["dictionary"]
+    found = (rows["entropy"].first() / 1e3).to_frame("entropy, kB")
+    for level, some in table[~known].groupby("level"):
+        found[f"level {level}, kB"] = some.set_index(keys)["bytes"] / 1e3
+    found["with a dictionary, kB"] = table[known].groupby(keys)["bytes"].min() / 1e3
+    found["saved, %"] = 100 * rows["saved"].max()
+    found["gap to the best entropy, %"] = 100 * rows["gap"].min()
     return found.reset_index().rename(columns={"planes": "layout"}).replace({"layout": names})
 
 
