@@ -18,6 +18,7 @@ import gguf
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from cogumi_utils import plots
 from cogumi_utils.compress import gguf_read, gguf_types, mixed
 from cogumi_utils.compress.imatrix import shuffled
 from cogumi_utils.errors import CogumiError
@@ -30,6 +31,7 @@ from cogumi_utils.stats import Interval
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 Score = Callable[[Path], Fidelity]
 BLOCKS = ("Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q8_0")
@@ -99,26 +101,34 @@ def importance_study(
     f16: str | Path, folder: str | Path, score: Score, measured: Mapping[str, np.ndarray], *, seed: int = 1,
     **options: Any,
 ) -> pd.DataFrame:  # fmt: skip
-    """`types_table` (which takes `options`) without an importance matrix, with the measured one's columns shuffled, and
-    with it as it is, in the column "importance matrix". The last one's files stay in `folder`.
+    """`types_table` (with `fallback`, and `options`) without an importance matrix, with the measured one's columns
+    shuffled, and with it as it is, in the column "importance matrix". The last one's files stay in `folder`.
     """
     import pandas as pd
 
     ways = {"none": None, "shuffled": shuffled(measured, seed), "measured": measured}
     found = [
-        types_table(f16, folder, score, importance=values, **options).assign(**{"importance matrix": way})
+        types_table(f16, folder, score, importance=values, fallback=True, **options).assign(
+            **{"importance matrix": way}
+        )
         for way, values in ways.items()
     ]
     return pd.concat(found, ignore_index=True)
 
 
-def lines(table: pd.DataFrame) -> dict[str, tuple[Sequence[float], Sequence[float]]]:
-    """{importance matrix, or kind of matrix: (bits a weight, KL divergences)} of `importance_study` or `sensitivity`,
-    for `plots.curves`.
+def figure(table: pd.DataFrame) -> Figure:
+    """KL divergence against bits a weight: a line an importance matrix of `importance_study`, or a kind of matrix of
+    `sensitivity`, the costliest first.
     """
+    return plots.curves(lines(table), "bits a weight", "KL, nats a token", log_y=True)
+
+
+def lines(table: pd.DataFrame) -> dict[str, tuple[Sequence[float], Sequence[float]]]:
+    """{name: (bits a weight, KL divergences)} of the lines of `figure`."""
     by, bits = ("matrix", "stored") if "stored" in table else ("importance matrix", "bits/weight")
-    groups = ((str(name), rows.sort_values(bits)) for name, rows in table.groupby(by, sort=False))
-    return {name: (rows[bits].tolist(), rows["kl"].tolist()) for name, rows in groups}
+    groups = sorted(table.groupby(by, sort=False), key=lambda group: -group[1]["kl"].max())
+    sized = {str(name).removesuffix(".weight"): rows.sort_values(bits) for name, rows in groups}
+    return {name: (rows[bits].tolist(), rows["kl"].tolist()) for name, rows in sized.items()}
 
 
 def _row(file: Path, found: Fidelity) -> dict[str, float]:

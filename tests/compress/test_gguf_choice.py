@@ -103,7 +103,7 @@ def test_a_mixture_reaches_below_the_fixed_types(f16, score, tmp_path):
     table = gguf_choice.sensitivity(f16, score, blocks=("Q3_K", "Q8_0"), unit=gguf_choice.same_kind)
     assert set(table.matrix) == {"token_embd.weight", *(f"{n}.weight" for n in (
         "attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"))}  # fmt: skip
-    alone = gguf_choice.lines(table)["ffn_up.weight"]
+    alone = gguf_choice.lines(table)["ffn_up"]
     assert alone[0] == [3.4375, 8.5] and alone[1] == list(table.kl[table.matrix == "ffn_up.weight"])
     target = bits(f16, "Q3_K_M") - 0.3
     found = gguf_choice.choose(
@@ -146,7 +146,10 @@ def test_a_study_of_importance(f16, score, tmp_path):
     again = gguf_types.quantise(f16, tmp_path / "again.gguf", "Q3_K_M", importance=measured)
     assert (tmp_path / "Q3_K_M.gguf").read_bytes() == again.read_bytes()
     lines = gguf_choice.lines(found)
-    assert list(lines) == ["none", "shuffled", "measured"]
+    tops = [max(costs) for _, costs in lines.values()]
+    assert set(lines) == {"none", "shuffled", "measured"} and tops == sorted(tops, reverse=True)
+    axes = gguf_choice.figure(found).axes[0]
+    assert [line.get_label() for line in axes.lines] == list(lines) and axes.get_yscale() == "log"
     assert lines["none"] == (sorted(found["bits/weight"][:2]), list(found.kl[:2])[::-1])
 
 
