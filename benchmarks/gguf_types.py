@@ -28,13 +28,9 @@ import pandas as pd
 import report
 from gguf.quants import dequantize
 
-from cogumi_utils.judge import speed
-from cogumi_utils.model import runners
-
 # Modules that load torch are imported where they are used: the processes whose memory is measured import this file too.
 
 KINDS = ("Q8_0", "Q5_K_M", "Q4_K_M")
-RAW = "transformers, float32"
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
@@ -158,18 +154,13 @@ def check(codes: Mapping[str, np.ndarray], file: Path) -> None:
 
 
 def speeds(models: Mapping[str, Path], place: Path, options: argparse.Namespace) -> None:
-    tables, raw, threads, clock = [], {}, options.threads, CLOCKS[options.clock]
+    from cogumi_utils.compress import gguf_speed
+
+    tables, raw, threads = [], {}, options.threads
+    timing = {"rounds": options.rounds, "clock": CLOCKS[options.clock], "memory": True}
     for name, folder in models.items():
-        openers = openers_of(folder, place / name, threads)
-        opened = {kind: opener() for kind, opener in openers.items()}
-        bandwidth = partial(reached, threads)
-        rows = speed.time_runners(opened, bandwidth=bandwidth, rounds=options.rounds, clock=clock)
-        for runner in opened.values():
-            if hasattr(runner, "runtime"):
-                runner.runtime.close()
-        memory = {kind: runners.peak_memory(opener) for kind, opener in openers.items()}
-        table = speed.speed_table(rows, {kind: found.peak for kind, found in memory.items()})
-        table["of it Python, MB"] = [memory[kind].before / 1e6 for kind in openers]
+        openers = gguf_speed.openers(folder, types_of(folder, place / name), threads=threads)
+        rows, table = gguf_speed.timed(openers, bandwidth=gguf_speed.bandwidth_of("cpu", threads), **timing)
         tables.append(table.assign(model=[f"{name}: {kind}" for kind in table.model]))
         raw[name] = {row.name: {"prompt": row.prompt_seconds, "new": row.new_seconds} for row in rows}
     notes = [
@@ -182,6 +173,7 @@ def speeds(models: Mapping[str, Path], place: Path, options: argparse.Namespace)
     report.keep("gguf_speed", pd.concat(tables, ignore_index=True), notes, raw)
 
 
+<<<<<<< HEAD
 def reached(threads: int, working_set: float) -> float:
     return speed.memory_bandwidth(seconds=0.2, working_set=working_set, threads=threads)
 
@@ -191,17 +183,14 @@ def openers_of(folder: Path, place: Path, threads: int) -> dict[str, partial]:
     from cogumi_utils.compress.gguf import export as gguf_export
     from cogumi_utils.compress.gguf import read as gguf_read
     from cogumi_utils.compress.gguf import types as gguf_types
+=======
+def types_of(folder: Path, place: Path) -> dict[str, Path]:
+    """{type: the folder's model in a GGUF file of it}."""
+    from cogumi_utils.compress.gguf import export as gguf_export, types as gguf_types
+>>>>>>> 8a69969a3c2b88a9aff29db300399023e087de45
 
     f16 = gguf_export.export(folder, place / "F16.gguf")
-    files = [f16, *(gguf_types.quantise(f16, place / f"{kind}.gguf", kind) for kind in gguf_types.KINDS)]
-    kv_bytes = speed.kv_bytes_per_token(gguf_read.configuration(gguf_read.read(f16)))
-    found = {RAW: partial(runners.open_transformers, str(folder), threads=threads)}
-    for file in files:
-        found[f"llama.cpp, {file.stem}"] = partial(
-            runners.open_llama_cpp, str(file), weight_bytes=gguf_read.bytes_per_token(file), kv_bytes=kv_bytes,
-            threads=threads, context=256,
-        )  # fmt: skip
-    return found
+    return {"F16": f16} | {kind: gguf_types.quantise(f16, place / f"{kind}.gguf", kind) for kind in gguf_types.KINDS}
 
 
 if __name__ == "__main__":

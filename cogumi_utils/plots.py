@@ -48,12 +48,15 @@ def curves(
     """Named curves, {name: (x, y)}, over horizontal reference lines, {name: y}."""
     with _axes(3.0, title, x_label, y_label) as (figure, axes):
         for number, (name, (x, y)) in enumerate(lines.items()):
-            few = "o" if len(x) <= 20 else None
+            few = MARKERS[number // len(COLOURS) % len(MARKERS)] if len(x) <= 20 else None
             axes.plot(x, y, label=name, color=COLOURS[number % len(COLOURS)], marker=few, markersize=3.5)
         _reference_lines(axes, references or {}, horizontal=True)
         if log_y:
             axes.set_yscale("log")
-        if len(lines) + len(references or {}) > 1:
+        named = len(lines) + len(references or {})
+        if named > len(COLOURS):  # they would hide what they name
+            figure.legend(loc="outside lower center", ncols=4)
+        elif named > 1:
             axes.legend()
     return figure
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cogumi_utils.data.chat import prompt_text
 from cogumi_utils.errors import CogumiError
-from cogumi_utils.model.llama_cpp_runtime import Piece, Runtime
+from cogumi_utils.model.llama_cpp_runtime import Piece, Runtime, load
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -67,6 +68,18 @@ def answerer(runtime: Runtime, tokenizer: PreTrainedTokenizerBase, **options: An
     def answer(prompts: Sequence[Messages]) -> list[str]:
         texts = [prompt_text(tokenizer, messages) for messages in prompts]
         return complete(runtime, texts, stop=tokenizer.eos_token, **options)
+
+    return answer
+
+
+def file_answerer(
+    file: str | Path, tokenizer: PreTrainedTokenizerBase, *, max_new_tokens: int, **options: Any
+) -> Callable:
+    """`prompts -> answers` of a GGUF file, loaded for the call with `options` (those of `llama_cpp_runtime.load`)."""
+
+    def answer(prompts: Sequence[Messages]) -> list[str]:
+        with load(file, **options) as runtime:
+            return answerer(runtime, tokenizer, max_new_tokens=max_new_tokens)(prompts)
 
     return answer
 

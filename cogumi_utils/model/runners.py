@@ -99,19 +99,21 @@ def _measured(make: Callable[[], Runner], prompt_tokens: int, new_tokens: int) -
     return Memory(hardware.peak_memory_bytes(), before)
 
 
-def open_llama_cpp(file: str, *, weight_bytes: float, kv_bytes: float, threads: int = 1, context: int = 512) -> Runner:
+def open_llama_cpp(
+    file: str, *, weight_bytes: float, kv_bytes: float, threads: int = 1, context: int = 512, gpu_layers: int = 0
+) -> Runner:
     """A runner for a GGUF file; give it back with `runner.runtime.close()`."""
     from cogumi_utils.model import llama_cpp_runtime
 
-    runtime = llama_cpp_runtime.load(file, threads=threads, context=context, sequences=1)
+    runtime = llama_cpp_runtime.load(file, threads=threads, context=context, sequences=1, gpu_layers=gpu_layers)
     return LlamaCppRunner(runtime, weight_bytes=weight_bytes, kv_bytes=kv_bytes)
 
 
-def open_transformers(folder: str, *, dtype: str = "float32", threads: int = 1) -> Runner:
+def open_transformers(folder: str, *, dtype: str = "float32", threads: int = 1, device: str = "cpu") -> Runner:
     """A runner for a Hugging Face folder."""
     import torch
 
     from cogumi_utils.model import student
 
     torch.set_num_threads(threads)
-    return TransformersRunner(student.load(folder, dtype=getattr(torch, dtype))[0])
+    return TransformersRunner(student.load(folder, dtype=getattr(torch, dtype), device_map=device)[0])

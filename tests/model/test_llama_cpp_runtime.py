@@ -121,6 +121,12 @@ def test_chats_are_answered_as_by_transformers(runtime, loaded, rows):
     assert answers(runtime, loaded, rows) == expected and len(set(expected)) > 3
 
 
+def test_a_file_is_loaded_for_its_answers(file, runtime, loaded, rows):
+    prompts = [row.prompt for row in rows]
+    answer = llama_cpp_answers.file_answerer(file, loaded[1], max_new_tokens=24, context=CONTEXT, exact=True)
+    assert answer(prompts) == llama_cpp_answers.answerer(runtime, loaded[1], max_new_tokens=24)(prompts)
+
+
 def test_an_answer_ends_at_its_limit(lively, texts, expected):
     theirs = generate.complete(*student.load(lively.parent / "m"), texts, stop="<|end|>", max_new_tokens=3)
     with llama_cpp_runtime.load(lively, context=CONTEXT, exact=True) as runtime:

@@ -47,6 +47,30 @@ def entropies(
     return table.assign(gap=table["bytes"] / max(1.0, bounds["best"]) - 1)
 
 
+def study(files: Sequence[Path], **options) -> pd.DataFrame:
+    """`entropies` of several files under each other, the file's name first. options: levels, dictionaries, planes."""
+    import pandas as pd
+
+    found = pd.concat([entropies(path, **options) for path in files], keys=[Path(path).name for path in files])
+    return found.reset_index(0, names="file").reset_index(drop=True)
+
+
+def in_words(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of `study` as a reader takes it: a row a file and layout, a column of kilobytes a level, the smallest
+    archive with a dictionary, and the smallest of all beside the plain file and the entropy of the best layout.
+    """
+    names = {"none": "as it is", "bytes": "floats by byte", "blocks": "blocks by byte", "best": "whatever is smallest"}
+    keys = ["file", "planes"]
+    rows, known = table.groupby(keys, sort=False), table["dictionary"]
+    found = (rows["entropy"].first() / 1e3).to_frame("entropy, kB")
+    for level, some in table[~known].groupby("level"):
+        found[f"level {level}, kB"] = some.set_index(keys)["bytes"] / 1e3
+    found["with a dictionary, kB"] = table[known].groupby(keys)["bytes"].min() / 1e3
+    found["saved, %"] = 100 * rows["saved"].max()
+    found["gap to the best entropy, %"] = 100 * rows["gap"].min()
+    return found.reset_index().rename(columns={"planes": "layout"}).replace({"layout": names})
+
+
 def split_entropies(path: Path) -> dict[str, float]:
     """Bytes by the name of the split; one pass over the file."""
     found = segments(path)

@@ -12,28 +12,38 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gguf
 import numpy as np
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+<<<<<<< HEAD:cogumi_utils/compress/gguf/choice.py
 from cogumi_utils.compress.gguf import read as gguf_read
 from cogumi_utils.compress.gguf import types as gguf_types
 from cogumi_utils.compress.quantization import mixed
+=======
+from cogumi_utils import plots
+from cogumi_utils.compress.gguf import read as gguf_read, types as gguf_types
+from cogumi_utils.compress.quantization import mixed
+from cogumi_utils.compress.gguf.imatrix import shuffled
+>>>>>>> 8a69969a3c2b88a9aff29db300399023e087de45:cogumi_utils/compress/gguf_choice.py
 from cogumi_utils.errors import CogumiError
 from cogumi_utils.judge import sizes
 from cogumi_utils.judge.fidelity import ENDS, Fidelity, compare
-from cogumi_utils.model import llama_cpp_answers, llama_cpp_runtime
-from cogumi_utils.model.score import answer_ids
+from cogumi_utils.model import llama_cpp_answers, llama_cpp_runtime, student
+from cogumi_utils.model.score import answer_ids, answer_log_probs
 from cogumi_utils.schema import Example
+from cogumi_utils.stats import Interval
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 Score = Callable[[Path], Fidelity]
 BLOCKS = ("Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q8_0")
 MIXTURE = "by tensor"
+_MEASURES, _FACTS = ("kl", "agreement", "perplexity_ratio"), ("kind", "bytes", "bits/weight", "seconds", "file")
 CARRIER = "Q8_0"  # the kind that a file is named by where each tensor's type is given
 
 
@@ -52,20 +62,30 @@ class Choice:
 
 
 def scorer(
-    f16: str | Path, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], *, seed: int = 1,
-    threads: int = 1, context: int = 512,
+    parent: str | Path | PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], *,
+    seed: int = 1, **options: int,
 ) -> Score:  # fmt: skip
-    """`file -> Fidelity` to the file `f16` on the examples' reference answers, both in llama.cpp.
+    """`file -> Fidelity` to `parent` on the examples' reference answers: a GGUF file in llama.cpp, as the children are;
+    a transformers model, or the folder of one, which is loaded for this alone. options: of `llama_cpp_runtime.load`.
 
     The parent's log-probabilities are computed once and kept: 4 bytes · answer tokens · vocabulary.
     """
 
-    def log_probs(file: Path) -> Iterator[np.ndarray]:
-        with llama_cpp_runtime.load(file, threads=threads, context=context) as runtime:
+    def log_probs(file: str | Path) -> Iterator[np.ndarray]:
+        with llama_cpp_runtime.load(file, **options) as runtime:
             yield from llama_cpp_answers.answer_log_probs(runtime, tokenizer, examples)
 
-    before, ids = list(log_probs(Path(f16))), list(answer_ids(tokenizer, examples))
+    in_llama_cpp = isinstance(parent, (str, Path)) and not Path(parent).is_dir()
+    before = list(log_probs(parent) if in_llama_cpp else _in_transformers(parent, tokenizer, examples))
+    ids = list(answer_ids(tokenizer, examples))
     return lambda file: compare(before, log_probs(file), ids, seed)
+
+
+def _in_transformers(
+    parent: str | Path | PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example]
+) -> Iterator[np.ndarray]:
+    model = student.load(parent)[0] if isinstance(parent, (str, Path)) else parent
+    yield from answer_log_probs(model, tokenizer, examples)
 
 
 def types_table(
@@ -84,12 +104,63 @@ def types_table(
     return pd.DataFrame(rows)
 
 
+def importance_study(
+    f16: str | Path, folder: str | Path, score: Score, measured: Mapping[str, np.ndarray], *, seed: int = 1,
+    **options: Any,
+) -> pd.DataFrame:  # fmt: skip
+    """`types_table` (with `fallback`, and `options`) without an importance matrix, with the measured one's columns
+    shuffled, and with it as it is, in the column "importance matrix". The last one's files stay in `folder`.
+    """
+    import pandas as pd
+
+    ways = {"none": None, "shuffled": shuffled(measured, seed), "measured": measured}
+    found = [
+        types_table(f16, folder, score, importance=values, fallback=True, **options).assign(
+            **{"importance matrix": way}
+        )
+        for way, values in ways.items()
+    ]
+    return pd.concat(found, ignore_index=True)
+
+
+def figure(table: pd.DataFrame) -> Figure:
+    """KL divergence against bits a weight: a line an importance matrix of `importance_study`, or a kind of matrix of
+    `sensitivity`, the costliest first.
+    """
+    return plots.curves(lines(table), "bits a weight", "KL, nats a token", log_y=True)
+
+
+def lines(table: pd.DataFrame) -> dict[str, tuple[Sequence[float], Sequence[float]]]:
+    """{name: (bits a weight, KL divergences)} of the lines of `figure`."""
+    by, bits = ("matrix", "stored") if "stored" in table else ("importance matrix", "bits/weight")
+    groups = sorted(table.groupby(by, sort=False), key=lambda group: -group[1]["kl"].max())
+    sized = {str(name).removesuffix(".weight"): rows.sort_values(bits) for name, rows in groups}
+    return {name: (rows[bits].tolist(), rows["kl"].tolist()) for name, rows in sized.items()}
+
+
 def _row(file: Path, found: Fidelity) -> dict[str, float]:
     ends = {
         f"{name} {end}".removesuffix(" value"): getattr(getattr(found, name), end)
-        for name in ("kl", "agreement", "perplexity_ratio") for end in ENDS
+        for name in _MEASURES for end in ENDS
     }  # fmt: skip
     return {"bytes": file.stat().st_size, "bits/weight": gguf_read.bits_per_weight(file), **ends}
+
+
+def in_words(rows: pd.DataFrame) -> pd.DataFrame:
+    """A table of `types_table`, or what a `Choice` tried, as a reader takes it: intervals as words, kilobytes. Other
+    columns, such as "importance matrix", stay as they are and come first.
+    """
+
+    def words(name: str, unit: str) -> list[str]:
+        ends = zip(*(rows[f"{name} {end}".removesuffix(" value")] for end in ENDS), strict=True)
+        return [str(Interval(*three, unit=unit)) for three in ends]
+
+    given = [name for name in rows if name.partition(" ")[0] not in (*_MEASURES, *_FACTS)]
+    return rows[given].assign(**{
+        "type": rows["kind"], "kB": rows["bytes"] / 1e3, "bits a weight": rows["bits/weight"],
+        "KL, nats a token": words("kl", ""), "same top token": words("agreement", "%"),
+        "perplexity, over that at 16 bits": words("perplexity_ratio", ""),
+    })  # fmt: skip
 
 
 def sensitivity(

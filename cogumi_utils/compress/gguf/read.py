@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ from cogumi_utils.compress.gguf.export import (
     gguf_names,
     read_config,
 )
+from cogumi_utils.compress.ledger import File
 from cogumi_utils.errors import CogumiError
 from cogumi_utils.hardware import require_disk
 from cogumi_utils.judge import sizes
@@ -106,6 +107,16 @@ def table(file: str | Path) -> pd.DataFrame:
     found.loc["file"] = found.sum()
     found["bits/weight"] = 8 * found.bytes / found.weights.where(found.weights > 0)
     return found.reset_index()
+
+
+def ledger_files(bounds: Mapping[str, float], files: Mapping[Path, Path]) -> list[File]:
+    """What the byte ledger takes. bounds: {file's name: bytes}; files: {file: the GGUF file that it is or holds}, whose
+    weights and bound it has.
+    """
+    return [
+        File(file.name, parameters(read(whole)), bounds[whole.name], file.stat().st_size)
+        for file, whole in files.items()
+    ]
 
 
 def to_folder(file: str | Path, like: str | Path, target: str | Path, *, dtype: str = "F32") -> Path:

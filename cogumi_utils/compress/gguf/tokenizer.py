@@ -10,12 +10,15 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gguf import GGUFWriter, TokenType
 
+from cogumi_utils.compress.gguf.strings import probe_strings
 from cogumi_utils.errors import CogumiError
+from cogumi_utils.model.llama_cpp_runtime import load
 from cogumi_utils.model.student import load_tokenizer
 
 if TYPE_CHECKING:
@@ -162,6 +165,14 @@ def same_tokens(
     theirs = runtime.token_ids(strings, special)
     ours = tokenizer(list(strings), add_special_tokens=False, split_special_tokens=not special)["input_ids"]
     return [text for text, one, other in zip(strings, ours, theirs, strict=True) if one != other]
+
+
+def differing(tokenizer: PreTrainedTokenizerBase, file: str | Path, n: int, seed: int) -> list[str]:
+    """Those of `n` probe strings that the GGUF file splits in another way: with special tokens, or without."""
+    strings = probe_strings(n, seed, tokenizer.all_special_tokens)
+    with load(file) as runtime:
+        found = (same_tokens(tokenizer, runtime, strings, special) for special in (True, False))
+        return list(dict.fromkeys(chain.from_iterable(found)))
 
 
 def _refused(found: str, why: str) -> CogumiError:

@@ -14,11 +14,18 @@ import gguf
 import numpy as np
 
 from cogumi_utils.artifacts import fsync_path
+<<<<<<< HEAD:cogumi_utils/compress/gguf/types.py
 from cogumi_utils.compress.gguf import read as gguf_read
+=======
+from cogumi_utils.compress.gguf import read as gguf_read
+from cogumi_utils.compress._gguf_by_eye import by_eye
+>>>>>>> 8a69969a3c2b88a9aff29db300399023e087de45:cogumi_utils/compress/gguf_types.py
 from cogumi_utils.errors import CogumiError
 from cogumi_utils.hardware import require_disk
 from cogumi_utils.judge import sizes
 from cogumi_utils.model.llama_cpp_library import last_error, library
+
+__all__ = ["KINDS", "by_eye", "planned_bytes", "planned_types", "quantise"]
 
 KINDS = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M")  # the largest first
 UNQUANTISED = ("F32", "F16", "BF16")

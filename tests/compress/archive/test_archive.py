@@ -271,6 +271,23 @@ def test_the_table_has_a_row_a_variant(files):
     assert best["gap"].max() < 0.02 < table[table["planes"] == "none"]["gap"].min()
 
 
+def test_a_study_of_files_and_its_table_for_readers(files):
+    options = {"levels": (1, 3), "planes": ("none", "best")}
+    found = archive.study([files["text"], files["bfloat16"]], **options)
+    assert list(found["file"]) == ["text"] * 8 + ["bfloat16"] * 8
+    alone = archive.entropies(files["text"], **options)
+    assert found.drop(columns="file")[:8].equals(alone)
+    shown = archive.in_words(found)
+    assert list(shown["file"]) == ["text"] * 2 + ["bfloat16"] * 2
+    assert list(shown["layout"]) == ["as it is", "whatever is smallest"] * 2
+    assert list(shown["level 1, kB"] * 1e3) == pytest.approx(list(found["bytes"][::4]))
+    assert list(shown["level 3, kB"] * 1e3) == pytest.approx(list(found["bytes"][2::4]))
+    assert list(shown["entropy, kB"] * 1e3) == pytest.approx(list(found["entropy"][::4]))
+    assert shown["with a dictionary, kB"][0] * 1e3 == pytest.approx(found["bytes"][[1, 3]].min())
+    assert shown["saved, %"][0] == pytest.approx(100 * found["saved"][:4].max())
+    assert shown["gap to the best entropy, %"][1] == pytest.approx(100 * found["gap"][4:8].min())
+
+
 # damage
 
 

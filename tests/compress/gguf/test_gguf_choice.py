@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from gguf_models import save, small_tokenizer
 
@@ -12,6 +13,7 @@ from cogumi_utils.compress.gguf import types as gguf_types
 from cogumi_utils.data import skills
 from cogumi_utils.errors import CogumiError
 from cogumi_utils.judge.fidelity import Fidelity
+from cogumi_utils.model import student
 from cogumi_utils.stats import Interval
 
 
@@ -104,6 +106,8 @@ def test_a_mixture_reaches_below_the_fixed_types(f16, score, tmp_path):
     table = gguf_choice.sensitivity(f16, score, blocks=("Q3_K", "Q8_0"), unit=gguf_choice.same_kind)
     assert set(table.matrix) == {"token_embd.weight", *(f"{n}.weight" for n in (
         "attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"))}  # fmt: skip
+    alone = gguf_choice.lines(table)["ffn_up"]
+    assert alone[0] == [3.4375, 8.5] and alone[1] == list(table.kl[table.matrix == "ffn_up.weight"])
     target = bits(f16, "Q3_K_M") - 0.3
     found = gguf_choice.choose(
         f16, tmp_path / "c.gguf", score, bits_per_weight=target, table=table, unit=gguf_choice.same_kind
@@ -113,6 +117,43 @@ def test_a_mixture_reaches_below_the_fixed_types(f16, score, tmp_path):
         gguf_choice.choose(
             f16, tmp_path / "d.gguf", score, bits_per_weight=3.0, table=table, unit=gguf_choice.same_kind
         )
+
+
+@pytest.mark.parametrize("given", [lambda folder: student.load(folder)[0], str])
+def test_the_parent_can_be_a_transformers_model_or_its_folder(given, f16, tokenizer):
+    model = given(f16.parent / "m")
+    examples = skills.mixed(skills.trained_skills(), 1, split="validation", seed=1)[:8]
+    found = gguf_choice.scorer(model, tokenizer, examples, exact=True)(f16)
+    assert 0 < found.kl.value < 1e-3 and found.perplexity_ratio.value == pytest.approx(1, abs=1e-2)
+    quantised = gguf_types.quantise(f16, f16.with_name("q3.gguf"), "Q3_K_M")
+    assert gguf_choice.scorer(model, tokenizer, examples)(quantised).kl.value > 10 * found.kl.value
+
+
+def test_a_table_for_readers(f16, score, tmp_path):
+    table = gguf_choice.types_table(f16, tmp_path, score, kinds=("Q8_0", "Q3_K_M")).assign(study="a")
+    found = gguf_choice.in_words(table)
+    assert list(found) == ["study", "type", "kB", "bits a weight", "KL, nats a token", "same top token",
+                           "perplexity, over that at 16 bits"]  # fmt: skip
+    assert found["same top token"][0] == f"{100 * table.agreement[0]:.1f}% " \
+        f"[{100 * table['agreement low'][0]:.1f}, {100 * table['agreement high'][0]:.1f}]"  # fmt: skip
+    assert list(found["kB"] * 1e3) == list(table.bytes)
+    choice = gguf_choice.choose(f16, tmp_path / "c.gguf", score, bits_per_weight=16.0, kinds=("Q8_0",))
+    assert gguf_choice.in_words(choice.tried)["type"].item() == "Q8_0"
+
+
+def test_a_study_of_importance(f16, score, tmp_path):
+    measured = {"blk.0.ffn_down.weight": np.geomspace(1e-4, 1e4, 512).astype(np.float32)}
+    found = gguf_choice.importance_study(f16, tmp_path, score, measured, kinds=("Q4_K_M", "Q3_K_M"))
+    assert list(found["importance matrix"]) == ["none"] * 2 + ["shuffled"] * 2 + ["measured"] * 2
+    assert found.kl[found.kind == "Q3_K_M"].nunique() == 3
+    again = gguf_types.quantise(f16, tmp_path / "again.gguf", "Q3_K_M", importance=measured)
+    assert (tmp_path / "Q3_K_M.gguf").read_bytes() == again.read_bytes()
+    lines = gguf_choice.lines(found)
+    tops = [max(costs) for _, costs in lines.values()]
+    assert set(lines) == {"none", "shuffled", "measured"} and tops == sorted(tops, reverse=True)
+    axes = gguf_choice.figure(found).axes[0]
+    assert [line.get_label() for line in axes.lines] == list(lines) and axes.get_yscale() == "log"
+    assert lines["none"] == (sorted(found["bits/weight"][:2]), list(found.kl[:2])[::-1])
 
 
 def test_units_of_a_kind():

@@ -110,6 +110,15 @@ def test_what_a_file_holds(quantised):
     assert whole.weights == found.drop("file").weights.sum()
 
 
+def test_a_packed_file_has_the_weights_and_the_bound_of_what_it_holds(quantised, tmp_path):
+    file, packed = quantised["Q5_K_M"], tmp_path / "q.packed"
+    packed.write_bytes(b"123")
+    plain, small = gguf_read.ledger_files({file.name: 7.0}, {file: file, packed: file})
+    assert (plain.name, plain.file_bytes, plain.bound_bytes) == (file.name, file.stat().st_size, 7.0)
+    assert (small.name, small.file_bytes, small.bound_bytes) == ("q.packed", 3, 7.0)
+    assert plain.weights == small.weights == gguf_read.parameters(gguf_read.read(file))
+
+
 def test_an_embedding_that_is_looked_up_is_not_read_for_each_token(tokenizer, f16, folder, tmp_path):
     untied = save(tmp_path / "u", tokenizer, num_key_value_heads=2, tie_word_embeddings=False, **WIDE)
     file = gguf_export.export(untied, tmp_path / "u.gguf")

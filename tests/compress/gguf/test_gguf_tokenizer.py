@@ -98,6 +98,22 @@ def test_merges_in_another_order_would_show(folder, tmp_path, monkeypatch):
         assert len(gguf_tokenizer.same_tokens(tokenizer, runtime, gguf_strings.probe_strings(200, 1))) > 20
 
 
+def test_differing_strings_of_a_file_are_counted_once(folder, tmp_path, monkeypatch):
+    tokenizer = small_tokenizer()
+    file = exported(tokenizer, tmp_path)
+    assert gguf_tokenizer.differing(tokenizer, file, 300, 1) == []
+    read_both = []
+
+    def same_tokens(tokenizer, runtime, strings, special):
+        read_both.append(special)
+        return strings[:2] if special else strings[1:3]
+
+    monkeypatch.setattr(gguf_tokenizer, "same_tokens", same_tokens)
+    strings = gguf_strings.probe_strings(300, 1, tokenizer.all_special_tokens)
+    assert gguf_tokenizer.differing(tokenizer, file, 300, 1) == strings[:3]
+    assert read_both == [True, False]
+
+
 def test_special_tokens_are_tokens_or_characters(folder, tmp_path):
     tokenizer = small_tokenizer()
     with llama_cpp_runtime.load(gguf_export.export(folder, tmp_path / "m.gguf"), sequences=1) as runtime:

@@ -11,7 +11,10 @@ import pytest
 import torch
 from peft import PeftModel, get_peft_model
 
-from cogumi_utils.compress import gguf_adapter, gguf_export, ledger, shipped
+from cogumi_utils.compress import ledger
+from cogumi_utils.compress.gguf import adapter as gguf_adapter
+from cogumi_utils.compress.gguf import export as gguf_export
+from cogumi_utils.compress.gguf import shipped
 from cogumi_utils.judge import grade
 from cogumi_utils.model import generate, sft, student
 
