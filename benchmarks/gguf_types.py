@@ -154,7 +154,7 @@ def check(codes: Mapping[str, np.ndarray], file: Path) -> None:
 
 
 def speeds(models: Mapping[str, Path], place: Path, options: argparse.Namespace) -> None:
-    from cogumi_utils.compress import gguf_speed
+    from cogumi_utils.compress.gguf import speed as gguf_speed
 
     tables, raw, threads = [], {}, options.threads
     timing = {"rounds": options.rounds, "clock": CLOCKS[options.clock], "memory": True}
@@ -173,21 +173,10 @@ def speeds(models: Mapping[str, Path], place: Path, options: argparse.Namespace)
     report.keep("gguf_speed", pd.concat(tables, ignore_index=True), notes, raw)
 
 
-<<<<<<< HEAD
-def reached(threads: int, working_set: float) -> float:
-    return speed.memory_bandwidth(seconds=0.2, working_set=working_set, threads=threads)
-
-
-def openers_of(folder: Path, place: Path, threads: int) -> dict[str, partial]:
-    """{name: what opens a runner}: transformers, and llama.cpp with each type."""
-    from cogumi_utils.compress.gguf import export as gguf_export
-    from cogumi_utils.compress.gguf import read as gguf_read
-    from cogumi_utils.compress.gguf import types as gguf_types
-=======
 def types_of(folder: Path, place: Path) -> dict[str, Path]:
     """{type: the folder's model in a GGUF file of it}."""
-    from cogumi_utils.compress.gguf import export as gguf_export, types as gguf_types
->>>>>>> 8a69969a3c2b88a9aff29db300399023e087de45
+    from cogumi_utils.compress.gguf import export as gguf_export
+    from cogumi_utils.compress.gguf import types as gguf_types
 
     f16 = gguf_export.export(folder, place / "F16.gguf")
     return {"F16": f16} | {kind: gguf_types.quantise(f16, place / f"{kind}.gguf", kind) for kind in gguf_types.KINDS}

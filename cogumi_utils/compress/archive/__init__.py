@@ -18,20 +18,12 @@ import numpy as np
 
 from cogumi_utils import hardware
 from cogumi_utils.artifacts import fsync_path
-<<<<<<< HEAD:cogumi_utils/compress/archive/__init__.py
 from cogumi_utils.compress.archive import _index as _archive_index
 from cogumi_utils.compress.archive import _planes, _segments
-from cogumi_utils.compress.archive._entropies import entropies
-from cogumi_utils.compress.archive._frames import LEVELS, Encoder
-from cogumi_utils.compress.archive._layouts import PLANES, Plan, plan
-from cogumi_utils.compress.archive._unpacking import no_file, opened, rebuilt, require_folder, unpack_file
-=======
-from cogumi_utils.compress.archive import _index as _archive_index, _planes, _segments
 from cogumi_utils.compress.archive._entropies import entropies, in_words, study
 from cogumi_utils.compress.archive._frames import LEVELS, Encoder
 from cogumi_utils.compress.archive._layouts import PLANES, Plan, plan
 from cogumi_utils.compress.archive._unpacking import no_file, opened, rebuilt, require_folder, unpack_file
->>>>>>> 8a69969a3c2b88a9aff29db300399023e087de45:cogumi_utils/compress/archive.py
 from cogumi_utils.errors import CogumiError
 
 if TYPE_CHECKING:

@@ -18,16 +18,11 @@ import gguf
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-<<<<<<< HEAD:cogumi_utils/compress/gguf/choice.py
+from cogumi_utils import plots
 from cogumi_utils.compress.gguf import read as gguf_read
 from cogumi_utils.compress.gguf import types as gguf_types
-from cogumi_utils.compress.quantization import mixed
-=======
-from cogumi_utils import plots
-from cogumi_utils.compress.gguf import read as gguf_read, types as gguf_types
-from cogumi_utils.compress.quantization import mixed
 from cogumi_utils.compress.gguf.imatrix import shuffled
->>>>>>> 8a69969a3c2b88a9aff29db300399023e087de45:cogumi_utils/compress/gguf_choice.py
+from cogumi_utils.compress.quantization import mixed
 from cogumi_utils.errors import CogumiError
 from cogumi_utils.judge import sizes
 from cogumi_utils.judge.fidelity import ENDS, Fidelity, compare

@@ -14,12 +14,8 @@ import gguf
 import numpy as np
 
 from cogumi_utils.artifacts import fsync_path
-<<<<<<< HEAD:cogumi_utils/compress/gguf/types.py
 from cogumi_utils.compress.gguf import read as gguf_read
-=======
-from cogumi_utils.compress.gguf import read as gguf_read
-from cogumi_utils.compress._gguf_by_eye import by_eye
->>>>>>> 8a69969a3c2b88a9aff29db300399023e087de45:cogumi_utils/compress/gguf_types.py
+from cogumi_utils.compress.gguf._by_eye import by_eye
 from cogumi_utils.errors import CogumiError
 from cogumi_utils.hardware import require_disk
 from cogumi_utils.judge import sizes

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from gguf_models import save, small_tokenizer
 
-from cogumi_utils.compress import gguf_speed
 from cogumi_utils.compress.gguf import export as gguf_export
 from cogumi_utils.compress.gguf import read as gguf_read
+from cogumi_utils.compress.gguf import speed as gguf_speed
 from cogumi_utils.errors import CogumiError
 
 
