@@ -113,7 +113,7 @@ def test_answers_that_cannot_be_parted_are_refused(change):
 
 def test_a_gate_takes_the_study_with_the_highest_upper_bound(found):
     worse = trust.study("other", answers(seed=9), "sequence")
-    worse.results.loc[worse.results.method == worse.chosen, "nll_change_high"] = 0.5
+    worse.results.loc[worse.results.method == worse.chosen, ["nll_change_low", "nll_change_high"]] = -9, 0.5
     taken = [trust.measured(some, "nll_change")["interval"].high for some in ([found, worse], [worse, found], [found])]
     assert taken == [0.5, 0.5, found.interval("nll_change").high]
     assert found.interval("nll_change").high < 0 and found.interval("nll_change").n == 2000
@@ -140,6 +140,8 @@ def test_a_server_reads_what_was_chosen(found, tmp_path):
     made = trust.gauge(found, 0.8, tmp_path / "model")
     again = trust.Gauge.read(made.write(tmp_path / "calibration.json"))
     assert again == made and (again(found.judged) == found.judged.calibrated).all()
+    fit = found.with_confidence(found.frame[found.frame.split == "fit"])
+    assert again.threshold == coverage.threshold_for(0.8, fit.calibrated)
     fresh = coverage.at_threshold(again.threshold, found.judged.calibrated, found.judged.passed)
     assert fresh.share.low < 0.8 < fresh.share.high
     (tmp_path / "model" / "weights").write_text("2")
@@ -192,6 +194,8 @@ def test_q_is_exact_where_answers_are_nearly_certain():
     """One wrong among a hundred that say 99.9% is no surprise (10%); a normal law would call it one in a thousand."""
     group = pd.DataFrame({"calibrated": [0.999] * 100, "passed": [False] + [True] * 99})
     assert trust_tables._p_value(group) == pytest.approx(2 * (1 - 0.999**100), rel=1e-3)
+    sure = pd.DataFrame({"calibrated": [0.5] * 4, "passed": [True] * 4})
+    assert trust_tables._p_value(sure) == pytest.approx(2 / 16)
 
 
 def test_risk_falls_with_coverage_and_thresholds_keep_their_share(found):
