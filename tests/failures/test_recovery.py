@@ -104,10 +104,12 @@ def test_the_control_has_as_many_of_many_skills(written, pool):
     assert written[0].random.rows != written[1].random.rows
 
 
-def test_no_question_comes_again(written, pool):
-    known = {row.prompt[-1]["content"] for row in pool}
-    new = [row for one in written for side in (one.hardest, one.random) for row in side.written.examples]
-    assert new and not known & {row.prompt[-1]["content"] for row in new}
+def test_no_question_of_the_pool_comes_again(written, hardest, tried, pool, tmp_path):
+    """The same order again, when what it brought is at hand."""
+    once = written[0].hardest.written.examples
+    again = recovery.write(post(tmp_path), hardest, tried, [*pool, *once])
+    new = [row.prompt[-1]["content"] for row in again.hardest.written.examples]
+    assert new and not {row.prompt[-1]["content"] for row in [*pool, *once]} & set(new)
 
 
 def test_nothing_wrong_is_nothing_to_improve(hardest, pool, tmp_path):
