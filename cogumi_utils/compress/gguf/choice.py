@@ -128,7 +128,7 @@ def figure(table: pd.DataFrame) -> Figure:
 def lines(table: pd.DataFrame) -> dict[str, tuple[Sequence[float], Sequence[float]]]:
     """{name: (bits a weight, KL divergences)} of the lines of `figure`."""
     by, bits = ("matrix", "stored") if "stored" in table else ("importance matrix", "bits/weight")
-    groups = sorted(table.groupby(by, sort=False), key=lambda group: -group[1]["kl"].max())
+    groups = sorted(table.groupby(by), key=lambda group: -group[1]["kl"].max())
     sized = {str(name).removesuffix(".weight"): rows.sort_values(bits) for name, rows in groups}
     return {name: (rows[bits].tolist(), rows["kl"].tolist()) for name, rows in sized.items()}
 
