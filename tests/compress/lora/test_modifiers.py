@@ -25,7 +25,7 @@ sparsities = [0.5, 0.8]  # share of zeros after each step, each 0.05..0.99
 """
 SMALL = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1, "num_attention_heads": 2,
          "num_key_value_heads": 2, "vocab_size": 800}  # fmt: skip
-PLAN = Path(__file__).resolve().parents[2] / "params/plan.yaml"
+PLAN = Path(__file__).resolve().parents[3] / "params/plan.yaml"
 
 
 @pytest.fixture

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from cogumi_utils import artifacts
 from cogumi_utils.compress.pruning import _outcome, _rounding, prune, routes, shrink
@@ -59,10 +61,16 @@ def alone(ways, base, files, tmp_path_factory) -> list[routes.Outcome]:
     return routes.run(study_in(tmp_path_factory.mktemp("alone"), base, files), ways, keep=True)
 
 
+def weights(folder: Path) -> dict[str, str]:
+    """{parameter: its digest}. Other files of the folder may say what else the process has loaded."""
+    tensors = load_file(folder / "model.safetensors")
+    return {name: hashlib.sha256(values.numpy().tobytes()).hexdigest() for name, values in tensors.items()}
+
+
 def results(found: list[routes.Outcome]) -> list[tuple]:
     """All but places and seconds."""
     return [
-        (one.name, one.family, one.size, one.right, one.fidelity, artifacts.sha256_tree(one.model),
+        (one.name, one.family, one.size, one.right, one.fidelity, weights(one.model),
          one.graded().to_dict("records"), one.facts.get("losses"))
         for one in found
     ]  # fmt: skip
@@ -260,9 +268,9 @@ def test_a_kept_model_is_judged_again_as_it_was(alone, base, files, tmp_path):
 def test_shapes_under_each_target(parent, base):
     config = parent.config.to_dict()
     whole = shrink.shape_of(config).bytes(config)
-    found = routes.shapes(base, [0.9 * whole / 1e6, 0.7 * whole / 1e6], steps=3)
+    found = routes.shapes(base, [0.95 * whole / 1e6, 0.9 * whole / 1e6], steps=3)
     assert [one.family for one in found] == sorted((one.family for one in found), reverse=True)
-    assert {one.family for one in found} == {f"under {0.9 * whole / 1e6:g} MB", f"under {0.7 * whole / 1e6:g} MB"}
+    assert {one.family for one in found} == {f"under {0.95 * whole / 1e6:g} MB", f"under {0.9 * whole / 1e6:g} MB"}
     for one in found:
         assert shrink.Shape(**one.options["shape"]).bytes(config) <= float(one.family.split()[1]) * 1e6
         assert one.options["steps"] == 3 and one.make is routes.shrunk
@@ -280,11 +288,11 @@ def test_the_nearest_shape_of_each_family_trains_on(alone):
 
 
 def test_the_ledger_entry_of_a_variant(alone):
-    """The bound: entropies of mask and codes, matrix by matrix; what Zstandard makes of it is above."""
+    """The bound: entropies of mask and codes, matrix by matrix; Zstandard is near it, below where scales repeat."""
     for one in alone[1:]:
         entry = one.file()
         assert (entry.name, entry.weights, entry.file_bytes) == (one.name, one.size.weights, one.size.file_bytes)
-        assert -0.01 < entry.gap < 0.15, one.name
+        assert -0.05 < entry.gap < 0.15, one.name
 
 
 def test_the_table_and_the_lines_of_a_figure(alone):
@@ -294,9 +302,8 @@ def test_the_table_and_the_lines_of_a_figure(alone):
     passed = [one.graded()["passed"] for one in alone]
     for after, one, row in zip(passed, alone, table.to_dict("records"), strict=True):
         change = routes.change(alone[0], one)
-        assert change.value == pytest.approx(after.mean() - passed[0].mean()) and row["against the parent"] == str(
-            change
-        )
+        assert change.value == pytest.approx(after.mean() - passed[0].mean())
+        assert row["points"] == f"{100 * change.value:+.1f} [{100 * change.low:+.1f}, {100 * change.high:+.1f}]"
     assert alone[0].fidelity.kl.value == 0 and table["KL"].nunique() > 3
     lines = routes.lines(alone)
     assert set(lines) == {"parent", "magnitude", "SparseGPT", "SparseGPT, in steps", "narrow"}
