@@ -19,7 +19,7 @@ from cogumi_utils.params import ParameterError, load_profile, parameters_hash
 from cogumi_utils.publish import StageError
 from cogumi_utils.run import Run, start
 from cogumi_utils.stages import code_hash, notebook_hash
-from cogumi_utils.stats import Interval
+from cogumi_utils.stats import Interval, paired_difference
 
 DATA = {"profile": "tiny", "seed": 7, "rows": 50}
 TRAIN = {
@@ -294,6 +294,7 @@ def test_figures_and_tables_are_kept_and_the_same_each_time(outputs, capsys):
         run.say("**2** skills")
         run.metric("share", 0.5, 0.4, 0.6, 100, "%")
         run.metric("estimate", Interval(0.5, 0.4, 0.6, 100))
+        run.metric("change", paired_difference([0, 0, 1], [1, 0, 1]))
         run.metric("broken", float("nan"))
         run.log({"loss": 1.0}, step=3)
         run.finish("x")
@@ -307,6 +308,10 @@ def test_figures_and_tables_are_kept_and_the_same_each_time(outputs, capsys):
     assert csv == "skill,share\na<b,0.3333333333333333\nc,0.5\n"
     assert first["metrics"]["share"] == {"value": 0.5, "low": 0.4, "high": 0.6, "n": 100, "unit": "%"}
     assert first["metrics"]["estimate"] == first["metrics"]["share"]
+    change = paired_difference([0, 0, 1], [1, 0, 1])
+    assert first["metrics"]["change"] == {
+        "value": change.value, "low": change.low, "high": change.high, "n": 3, "unit": ""
+    }  # fmt: skip
     assert first["metrics"]["broken"]["value"] is None
     shown = capsys.readouterr().out
     assert "Two skills" in shown and "0.3333" in shown and "figure: A curve" in shown and "**2** skills" in shown
