@@ -294,7 +294,7 @@ def test_figures_and_tables_are_kept_and_the_same_each_time(outputs, capsys):
         run.say("**2** skills")
         run.metric("share", 0.5, 0.4, 0.6, 100, "%")
         run.metric("estimate", Interval(0.5, 0.4, 0.6, 100))
-        run.metric("change", paired_difference([0, 0, 1], [1, 0, 1]))
+        run.metric("change", paired_difference([0, 0, 1], [1, 0, 1], seed=1))
         run.metric("broken", float("nan"))
         run.log({"loss": 1.0}, step=3)
         run.finish("x")
@@ -308,7 +308,7 @@ def test_figures_and_tables_are_kept_and_the_same_each_time(outputs, capsys):
     assert csv == "skill,share\na<b,0.3333333333333333\nc,0.5\n"
     assert first["metrics"]["share"] == {"value": 0.5, "low": 0.4, "high": 0.6, "n": 100, "unit": "%"}
     assert first["metrics"]["estimate"] == first["metrics"]["share"]
-    change = paired_difference([0, 0, 1], [1, 0, 1])
+    change = paired_difference([0, 0, 1], [1, 0, 1], seed=1)
     assert first["metrics"]["change"] == {
         "value": change.value, "low": change.low, "high": change.high, "n": 3, "unit": ""
     }  # fmt: skip
