@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cogumi_utils.data._sqlite import Database
+from cogumi_utils.data.sqlite import Database
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers(

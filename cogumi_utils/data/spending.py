@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from pathlib import Path
 
-from cogumi_utils.data._sqlite import Database
+from cogumi_utils.data.sqlite import Database
 from cogumi_utils.errors import CogumiError
 
 PICO = 10**12

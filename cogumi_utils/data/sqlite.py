@@ -20,10 +20,13 @@ BUSY_MILLISECONDS = 60_000  # another process may be writing; give up only when 
 
 
 class Database:
-    """A database file whose `schema` (`CREATE ... IF NOT EXISTS` statements) exists after the first use."""
+    """A database file whose `schema` (`CREATE ... IF NOT EXISTS` statements) exists after the first use.
 
-    def __init__(self, path: Path, schema: str):
-        self.path, self._schema = Path(path), schema
+    holds: what would be lost with the file, for messages.
+    """
+
+    def __init__(self, path: Path, schema: str, holds: str = "money that was spent and answers that were paid for"):
+        self.path, self._schema, self._holds = Path(path), schema, holds
         self._here = threading.local()
 
     def __repr__(self) -> str:
@@ -78,7 +81,7 @@ class Database:
         return CogumiError(
             expected=f"{expected}, at {self.path}",
             found=str(error),
-            why="money that was spent and answers that were paid for are recorded there",
+            why=f"{self._holds} are recorded there",
             fix="free the disk or restore the file from a copy; move the file away only to begin with an empty one",
         )
 

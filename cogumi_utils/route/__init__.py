@@ -1,0 +1,1 @@
+"""Which route answers, and what is remembered to decide it."""
