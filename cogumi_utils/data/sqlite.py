@@ -72,7 +72,7 @@ class Database:
                 with attempt:
                     connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
-            connection.execute(self._schema)
+            connection.execute(self._schema).fetchall()  # a pragma's answer stops what follows it until it is read
         except (apsw.NotADBError, apsw.CorruptError, apsw.CantOpenError) as error:
             raise self._unusable("a SQLite database, or no file yet", error) from None
         return connection
