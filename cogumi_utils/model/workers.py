@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Mapping, Sequence
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -48,8 +51,7 @@ def finish(work: Callable[[Task], None], tasks: Mapping[Path, Task], *, workers:
     if workers == 1 or len(todo) < 2:
         list(map(work, todo))
         return
-    context = multiprocessing.get_context("spawn")  # a forked child would share torch's threads and locks
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=kernel.die_with_parent) as pool:
+    with _processes(workers) as pool:
         try:
             list(pool.map(work, todo))
         except BrokenProcessPool as error:
@@ -59,6 +61,32 @@ def finish(work: Callable[[Task], None], tasks: Mapping[Path, Task], *, workers:
                 why="most often because together they need more memory than there is",
                 fix="set workers to 1 and start again: what is finished is kept",
             ) from error
+
+
+_kept: dict[tuple, ProcessPoolExecutor] = {}  # at most one
+
+
+@contextmanager
+def _processes(count: int) -> Iterator[ProcessPoolExecutor]:
+    """So many processes; the next call takes the same ones, since importing torch and what stands on it takes seconds.
+
+    Others are started where the environment has changed since, and after an error, which ends them.
+    """
+    key = (count, tuple(sys.path), tuple(sorted(os.environ.items())))
+    if key not in _kept:
+        _end()
+        context = multiprocessing.get_context("spawn")  # a forked child would share torch's threads and locks
+        _kept[key] = ProcessPoolExecutor(count, mp_context=context, initializer=kernel.die_with_parent)
+    try:
+        yield _kept[key]
+    except BaseException:
+        _end()
+        raise
+
+
+def _end() -> None:
+    while _kept:
+        _kept.popitem()[1].shutdown(cancel_futures=True)
 
 
 def finished(folder: Path) -> bool:

@@ -65,6 +65,16 @@ def test_one_worker_is_this_process_and_two_are_others(tmp_path):
     assert all(map(workers.finished, [*alone, *together])) and calls(alone) == [1, 1] and calls(together) == [1, 1, 1]
 
 
+def test_the_processes_are_kept_until_the_environment_changes(tmp_path, monkeypatch):
+    first, second, third = (tasks_in(tmp_path, *keys) for keys in (("a", "b", "c"), ("d", "e"), ("f", "g")))
+    workers.finish(write, first, workers=2)
+    workers.finish(write, second, workers=2)
+    monkeypatch.setenv("COGUMI_DATA", str(tmp_path))
+    workers.finish(write, third, workers=2)
+    assert not set(pids(third)) & set(pids(first) + pids(second))
+    assert len(set(pids(first) + pids(second))) <= 2
+
+
 def test_what_is_finished_is_not_done_again_and_what_is_damaged_is(tmp_path):
     tasks = tasks_in(tmp_path, "a", "b", "c")
     workers.finish(write, tasks)
