@@ -1,0 +1,42 @@
+"""How a router is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cogumi_utils.errors import CogumiError
+
+DEFAULT_ROUTE = "base"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """threshold: confidence (0 to 1) below which a query goes to `default`, 0 to always take the likeliest route.
+
+    row_dropout: share of a query's rows that a step does not see, so that no word decides alone; dropout: share of the
+    hidden units; label_smoothing: share of each target that is spread over all routes; learning rates are Adam's.
+    """
+
+    epochs: int = 12
+    batch: int = 128
+    table_lr: float = 1e-2
+    head_lr: float = 2e-3
+    weight_decay: float = 1e-4
+    row_dropout: float = 0.3
+    dropout: float = 0.2
+    label_smoothing: float = 0.05
+    threshold: float = 0.0
+    default: str = DEFAULT_ROUTE
+
+    def __post_init__(self) -> None:
+        shares = {"row_dropout": self.row_dropout, "dropout": self.dropout, "label_smoothing": self.label_smoothing}
+        wrong = [f"{name} = {share}" for name, share in shares.items() if not 0 <= share < 1]
+        wrong += [f"{name} = {value}" for name, value in (("epochs", self.epochs), ("batch", self.batch)) if value < 1]
+        wrong += [f"threshold = {self.threshold}"] * (not 0 <= self.threshold <= 1)
+        if wrong:
+            raise CogumiError(
+                expected="shares from 0 to below 1, a threshold from 0 to 1, at least one epoch and one query a step",
+                found=", ".join(wrong),
+                why="a router is trained by these",
+                fix=f"leave them out: Settings() is {Settings()}",
+            )
