@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from cogumi_utils.compress.calibration import ece as error
 from cogumi_utils.errors import CogumiError
+from cogumi_utils.judge import ece as error
 from cogumi_utils.stats import Interval
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cogumi_utils.compress.calibration.ece import checked
 from cogumi_utils.errors import CogumiError
+from cogumi_utils.judge.ece import checked
 from cogumi_utils.stats import Interval, wilson
 
 POINTS = 200  # of a curve: more are not seen

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cogumi_utils import artifacts
-from cogumi_utils.compress.calibration import calibrate, coverage, ece, recorded
+from cogumi_utils.compress.calibration import calibrate, coverage, recorded
 from cogumi_utils.compress.calibration.calibrate import UNCALIBRATED, Calibrator
 from cogumi_utils.errors import CogumiError
+from cogumi_utils.judge import ece
 from cogumi_utils.stats import Interval
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from cogumi_utils.compress.calibration import calibrate, coverage, ece
+from cogumi_utils.compress.calibration import calibrate, coverage
 from cogumi_utils.compress.calibration.trust import Study
-from cogumi_utils.judge import summary
+from cogumi_utils.judge import ece, summary
 from cogumi_utils.judge.grade import prompt_text
 from cogumi_utils.schema import Example
 from cogumi_utils.stats import Interval, fdr

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 
-from cogumi_utils.compress.calibration import calibrate, ece
+from cogumi_utils.compress.calibration import calibrate
 from cogumi_utils.errors import CogumiError
+from cogumi_utils.judge import ece
 
 
 def distorted(n: int, seed: int, scale: float = 1.0, shift: float = 0.0):

@@ -9,9 +9,10 @@ import pytest
 from scipy.special import expit, logit
 
 from cogumi_utils import gates
-from cogumi_utils.compress.calibration import calibrate, coverage, ece, recorded, trust, trust_tables
+from cogumi_utils.compress.calibration import calibrate, coverage, recorded, trust, trust_tables
 from cogumi_utils.data import skills
 from cogumi_utils.errors import CogumiError
+from cogumi_utils.judge import ece
 
 pinned = pytest.mark.skipif(
     not os.environ.get("COGUMI_DATA"), reason="COGUMI_DATA names no folder with a copy of the public sets"

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from cogumi_utils import gates
-from cogumi_utils.compress.calibration import ece as error
 from cogumi_utils.errors import CogumiError
+from cogumi_utils.judge import ece as error
 from cogumi_utils.judge import recompute
 from cogumi_utils.stats import Interval
 
