@@ -1,0 +1,86 @@
+"""Routers beside each other on one battery: what each learned from, and what came of its choices on fresh tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cogumi_utils.judge.grade import prompt_text
+from cogumi_utils.route import answers, evaluate
+from cogumi_utils.schema import Example
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+RIGHT, DOMAINS, BOTH = "which route is right", "domains", "both"
+Probabilities = Callable[[list[str]], "np.ndarray"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Battery:
+    """Queries and what is known of them. right: [queries, routes] of 0 and 1; own: the column of each domain."""
+
+    names: list[str]
+    texts: list[str]
+    right: np.ndarray
+    own: list[int]
+    skills: list[str]
+    domains: list[str]
+
+    def targets(self) -> dict[str, np.ndarray]:
+        """{what a router can learn from: [queries, routes]}. A query that no route answers right says nothing there."""
+        domains = evaluate.one_hot(self.own, len(self.names))
+        right = self.right / self.right.sum(1, keepdims=True).clip(min=1)
+        return {RIGHT: right, DOMAINS: domains, BOTH: (right + domains) / 2}
+
+    def shares(self) -> pd.DataFrame:
+        """A row a domain and one for all: queries, and the share that each route, and any of them, answers right."""
+        import pandas as pd
+
+        columns = {**dict(zip(self.names, self.right.T, strict=True)), "any of them": self.right.max(1)}
+        frame = pd.DataFrame(columns).assign(domain=self.domains)
+        found = frame.groupby("domain").mean()
+        found.loc["all"] = frame[list(columns)].mean()
+        found.insert(0, "queries", [*frame["domain"].value_counts().sort_index(), len(frame)])
+        return found.reset_index()
+
+
+def battery(frames: Mapping[str, pd.DataFrame], rows: Sequence[Example]) -> Battery:
+    """frames: of `answers.answered` over `rows`."""
+    names = list(frames)
+    own = [names.index(name) for name in answers.domain_of(rows, names)]
+    texts, skills, domains = ([read(row) for row in rows] for read in (prompt_text, _skill, _domain))
+    return Battery(names, texts, answers.correctness(frames), own, skills, domains)
+
+
+def _skill(row: Example) -> str:
+    return row.skill
+
+
+def _domain(row: Example) -> str:
+    return row.domain
+
+
+def judged(
+    routers: Mapping[str, Probabilities], fit: Battery, test: Battery, seed: int = 0
+) -> dict[str, evaluate.Study]:
+    """{router: Study on `test`}. The best single route is the one of `fit`: the test did not choose it."""
+    single = evaluate.best_single(fit.right)
+    options = {"single": single, "names": test.names, "seed": seed}
+    return {name: evaluate.study(ask(test.texts), test.right, test.own, **options) for name, ask in routers.items()}
+
+
+def table(found: Mapping[str, evaluate.Study]) -> pd.DataFrame:
+    """A row a router: share right, gain over the best single route, gap closed, regret, domain accuracy."""
+    import pandas as pd
+
+    rows = [
+        {
+            "router": name, "right answers": str(one.answers[evaluate.ROUTED]), "beside the best single": str(one.gain),
+            "gap closed": str(one.closed or "no gap"), "regret": str(one.regret), "domain's route": str(one.domain),
+        }
+        for name, one in found.items()
+    ]  # fmt: skip
+    return pd.DataFrame(rows)

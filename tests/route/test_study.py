@@ -1,0 +1,64 @@
+"""Batteries and routers beside each other, on verdicts that are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cogumi_utils.route import answers, study
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return answers.tasks(["code"], 2, split="validation", seed=1)[:40]
+
+
+@pytest.fixture(scope="module")
+def known(rows):
+    """The base is right on everything but code, the adapter on code alone; nobody on the first task."""
+    code = np.array([row.domain == "code" for row in rows])
+    first = np.arange(len(rows)) == 0
+    frames = {"base": pd.DataFrame({"passed": ~code & ~first}), "code": pd.DataFrame({"passed": code & ~first})}
+    return study.battery(frames, rows)
+
+
+def knowing(known):
+    """A router that sends each query where it belongs."""
+    place = dict(zip(known.texts, known.own, strict=True))
+    return lambda texts: np.eye(2)[[place[text] for text in texts]]
+
+
+def test_a_battery_holds_prompts_verdicts_and_the_domains_own_routes(rows, known):
+    assert known.names == ["base", "code"] and len(known.texts) == 40
+    assert known.own == [int(row.domain == "code") for row in rows]
+    assert known.right.sum() == 39 and not known.right[0].any()
+
+
+def test_targets_of_a_task_that_nobody_answers_say_nothing_unless_its_domain_does(known):
+    targets = known.targets()
+    assert targets[study.RIGHT][0].tolist() == [0, 0]
+    assert targets[study.DOMAINS].sum(1).tolist() == [1] * 40
+    assert targets[study.BOTH][1:].tolist() == targets[study.DOMAINS][1:].tolist()
+    both_right = study.Battery(["base", "code"], ["a"], np.array([[1.0, 1.0]]), [0], ["s"], ["chat"])
+    assert both_right.targets()[study.RIGHT].tolist() == [[0.5, 0.5]]
+    assert both_right.targets()[study.BOTH].tolist() == [[0.75, 0.25]]
+
+
+def test_shares_by_domain_and_of_all(known):
+    table = known.shares().set_index("domain")
+    code = table.loc["code"]
+    assert table["queries"].sum() == 80 and table.loc["all", "queries"] == 40
+    assert code["base"] == 0 and code["code"] == code["any of them"]
+    assert table.loc["all", "any of them"] == 39 / 40
+
+
+def test_a_knowing_router_closes_the_gap_and_the_single_route_is_the_one_of_the_queries_to_fit_on(known):
+    other = study.Battery(known.names, known.texts, known.right[:, ::-1], known.own, known.skills, known.domains)
+    found = study.judged({"knows": knowing(known), "base": lambda texts: np.eye(2)[[0] * len(texts)]}, other, known)
+    alone = known.right.mean(0)
+    assert list(found["knows"].answers)[1] == "best single route (code)"  # of `other`, where the columns are swapped
+    assert found["knows"].closed.value == 1 and found["knows"].domain.value == 1 and found["knows"].regret.value == 0
+    assert found["base"].gain.value == pytest.approx(alone[0] - alone[1])
+    table = study.table(found)
+    assert list(table["router"]) == ["knows", "base"] and table.loc[0, "right answers"].startswith("97.5%")
