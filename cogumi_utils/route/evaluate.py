@@ -117,11 +117,15 @@ def references(
 
 
 def regret(chosen: np.ndarray, right: np.ndarray, seed: int = 0) -> Interval:
-    """Share of queries answered wrong that some route answers right, with a paired bootstrap interval."""
+    """Share of queries answered wrong that some route answers right, with a paired bootstrap interval.
+
+    Where that is none of them, or all, a bootstrap would be sure of it: then the interval is Wilson's.
+    """
     import numpy as np
 
     lost = np.asarray(right, dtype=float).max(axis=1) - of_chosen(chosen, right)
-    return bootstrap_mean_ci(lost, seed, resamples=RESAMPLES, unit="%")
+    one_kind = lost.min() == lost.max()
+    return share(lost) if one_kind else bootstrap_mean_ci(lost, seed, resamples=RESAMPLES, unit="%")
 
 
 def gap_closed(chosen: np.ndarray, right: np.ndarray, single: int | None = None, seed: int = 0) -> Interval:

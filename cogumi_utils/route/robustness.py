@@ -75,10 +75,13 @@ def table(found: Sequence[Survival]) -> pd.DataFrame:
 
 
 def without_first(text: str, words: int) -> str:
-    """The text from its (words + 1)-th word on, as it stands there; unchanged where fewer than three would be left."""
-    found = re.match(rf"\s*(?:\S+\s+){{{words}}}", text)
+    """The text from its (words + 1)-th word on, as it stands there.
+
+    Unchanged where fewer than three words would be left, or fewer than were cut: then its content would be gone too.
+    """
+    found, fewest = re.match(rf"\s*(?:\S+\s+){{{words}}}", text), max(FEWEST_WORDS, words)
     rest = text[found.end() :] if found else ""
-    return rest if len(rest.split(None, FEWEST_WORDS)) >= FEWEST_WORDS else text
+    return rest if len(rest.split(None, fewest)) >= fewest else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,7 @@ def prefix_removal(
     router: Router, texts: Sequence[str], right: np.ndarray, groups: Sequence[str], *,
     words: Sequence[int] = CUTS, margin: float = MARGIN, seed: int = 0,
 ) -> PrefixTest:  # fmt: skip
-    """Cut the first 1 to 6 words of each query, set by set; queries of which fewer than three are left don't count.
+    """Cut the first 1 to 6 words of each query, set by set; queries that would lose more than half don't count.
 
     A set collapses where the upper bound of its paired difference lies below -margin.
     """
