@@ -1,0 +1,104 @@
+"""Dialogues made by program, for where no public set is: what users say to a service, some of them dissatisfied.
+
+Only the user's own turns are read, so that no apology of the system can raise the alarm. Hard negatives speak badly of
+the world and not of the service, cancel politely, correct themselves, mention people, or are content after a complaint.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cogumi_utils.errors import CogumiError
+from cogumi_utils.route.escalation import _phrases
+from cogumi_utils.route.escalation.turns import joined
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Ways = Sequence[tuple[str, ...]]
+NAME = "dialogues"
+SPLITS = ("train", "validation", "test")
+# Of each ten families in a row: six for training, two for validation, two for testing.
+_DEAL = ("train", "test", "train", "validation", "train", "train", "test", "train", "validation", "train")
+KINDS = {"dissatisfied": tuple(_phrases.DISSATISFIED), "calm": (*_phrases.CALM, "mended")}
+_SLOPPY = 0.3  # share of turns in lower case or without their last sign: people type so, whatever they feel
+
+
+@dataclass(frozen=True, slots=True)
+class Dialogue:
+    """turns: the user's, 3 to 6, oldest first. kind: one of `KINDS`."""
+
+    turns: tuple[str, ...]
+    dissatisfied: bool
+    kind: str
+
+
+def make(n: int, split: str, seed: int = 0, *, dissatisfied_share: float = 0.4) -> list[Dialogue]:
+    """`n` dialogues; no wording of one split occurs in another. Deterministic in `seed`.
+
+    Raises CogumiError for an unknown split or numbers that make no sense.
+    """
+    if split not in SPLITS or n < 1 or not 0 <= dissatisfied_share <= 1:
+        raise CogumiError(
+            expected=f"at least one dialogue, a split of {', '.join(SPLITS)}, and a share between 0 and 1",
+            found=f"n={n}, split={split!r}, dissatisfied_share={dissatisfied_share}",
+            why="wordings are dealt to these splits",
+            fix='make(1000, "train", seed=0)',
+        )
+    draw = random.Random(f"{seed}/{split}")
+    return [_dialogue(draw, split, draw.random() < dissatisfied_share) for _ in range(n)]
+
+
+def frame(dialogues: Sequence[Dialogue], split: str) -> pd.DataFrame:
+    """A row a dialogue: text (the last turns joined), label (1: dissatisfied), set, split, kind, group."""
+    import pandas as pd
+
+    rows = [(joined(one.turns), int(one.dissatisfied), NAME, split, one.kind) for one in dialogues]
+    table = pd.DataFrame(rows, columns=["text", "label", "set", "split", "kind"])
+    return table.assign(group=[f"{NAME}/{number}" for number in range(len(table))])
+
+
+def families(ways: Ways, split: str) -> list[tuple[str, ...]]:
+    """Those of one split."""
+    return [family for place, family in enumerate(ways) if _DEAL[place % len(_DEAL)] == split]
+
+
+def _dialogue(draw: random.Random, split: str, dissatisfied: bool) -> Dialogue:
+    kind = draw.choice(KINDS["dissatisfied" if dissatisfied else "calm"])
+    topic = dict(zip(("thing", "do", "ask", "fact"), draw.choice(_phrases.TOPICS), strict=True))
+    slots = {name: part.format(**_fillers(draw)) for name, part in topic.items()}
+
+    def say(family: tuple[str, ...]) -> str:
+        return _typed(draw, draw.choice(family).format(**_fillers(draw) | slots))
+
+    end = [say(draw.choice(families(ways, split))) for ways in _end(draw, kind)]
+    start = [say(draw.choice(families(_phrases.OPENERS, split)))]
+    chatter = families(_phrases.MIDDLES, split)
+    middle = [say(family) for family in draw.sample(chatter, min(len(chatter), draw.randint(1, 4)))]
+    if kind == "repeats":  # what is repeated must have been said a moment ago
+        middle[-1:] = [say(draw.choice(families(_phrases.QUESTIONS, split))), middle[-1]]
+    return Dialogue(tuple([*start, *middle, *end][-6:]), dissatisfied, kind)
+
+
+def _end(draw: random.Random, kind: str) -> list[Ways]:
+    """What the turns that make the kind are drawn from: one or two."""
+    if kind == "mended":
+        return [_phrases.DISSATISFIED[draw.choice(KINDS["dissatisfied"])], _phrases.MENDED]
+    if kind in _phrases.CALM:
+        return [_phrases.CALM[kind]]
+    return [_phrases.DISSATISFIED[kind], *([_phrases.AFTER] if draw.random() < 0.25 else [])]
+
+
+def _fillers(draw: random.Random) -> dict[str, str]:
+    return {name: draw.choice(values) for name, values in _phrases.FILLERS.items()}
+
+
+def _typed(draw: random.Random, sentence: str) -> str:
+    """As people type: a capital first, or in haste."""
+    text = sentence[0].upper() + sentence[1:]
+    if draw.random() >= _SLOPPY:
+        return text
+    return text.lower() if draw.random() < 0.5 else text.rstrip(".")
