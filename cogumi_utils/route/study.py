@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cogumi_utils.judge.grade import prompt_text
-from cogumi_utils.route import answers, evaluate
+from cogumi_utils.route import answers, evaluate, router
+from cogumi_utils.route.router import Router
 from cogumi_utils.schema import Example
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-RIGHT, DOMAINS, BOTH = "which route is right", "domains", "both"
+CHEAPEST, EVERY, DOMAINS, BOTH = "cheapest right route", "every right route", "domains", "cheapest and domains"
+DEAR = "teacher"  # the route that is asked where no other is right
 Probabilities = Callable[[list[str]], "np.ndarray"]
 
 
@@ -30,10 +32,22 @@ class Battery:
     domains: list[str]
 
     def targets(self) -> dict[str, np.ndarray]:
-        """{what a router can learn from: [queries, routes]}. A query that no route answers right says nothing there."""
-        domains = evaluate.one_hot(self.own, len(self.names))
-        right = self.right / self.right.sum(1, keepdims=True).clip(min=1)
-        return {RIGHT: right, DOMAINS: domains, BOTH: (right + domains) / 2}
+        """{what a router can learn from: [queries, routes and then the dear one]}, rows that sum to 1, or to 0 where a
+        query says nothing.
+
+        The base is the cheapest route, then come the adapters, which cost the same, then the dear one.
+        """
+        import numpy as np
+
+        every = self.right / self.right.sum(1, keepdims=True).clip(min=1)
+        cheapest = np.where(self.right[:, :1] > 0, np.eye(len(self.names))[0], every)
+        nobody = 1 - self.right.max(1, keepdims=True)
+        none = np.zeros_like(nobody)
+        cheapest = np.hstack([cheapest, nobody])
+        domains = np.hstack([evaluate.one_hot(self.own, len(self.names)), none])
+        return {
+            CHEAPEST: cheapest, EVERY: np.hstack([every, none]), DOMAINS: domains, BOTH: (cheapest + domains) / 2
+        }  # fmt: skip
 
     def shares(self) -> pd.DataFrame:
         """A row a domain and one for all: queries, and the share that each route, and any of them, answers right."""
@@ -63,13 +77,23 @@ def _domain(row: Example) -> str:
     return row.domain
 
 
+def trained(fit: Battery, seed: int) -> dict[str, Router]:
+    """{what it learned from: a router to the battery's routes and the dear one}."""
+    names = [*fit.names, DEAR]
+    return {one: router.train(fit.texts, wanted, names, seed=seed) for one, wanted in fit.targets().items()}
+
+
 def judged(
     routers: Mapping[str, Probabilities], fit: Battery, test: Battery, seed: int = 0
 ) -> dict[str, evaluate.Study]:
-    """{router: Study on `test`}. The best single route is the one of `fit`: the test did not choose it."""
+    """{router: Study on `test`} of its choices among the routes that are not the dear one.
+
+    The best single route is the one of `fit`: the test did not choose it.
+    """
     single = evaluate.best_single(fit.right)
     options = {"single": single, "names": test.names, "seed": seed}
-    return {name: evaluate.study(ask(test.texts), test.right, test.own, **options) for name, ask in routers.items()}
+    found = {name: ask(test.texts)[:, : len(test.names)] for name, ask in routers.items()}
+    return {name: evaluate.study(given, test.right, test.own, **options) for name, given in found.items()}
 
 
 def table(found: Mapping[str, evaluate.Study]) -> pd.DataFrame:

@@ -35,14 +35,22 @@ def test_a_battery_holds_prompts_verdicts_and_the_domains_own_routes(rows, known
     assert known.right.sum() == 39 and not known.right[0].any()
 
 
-def test_targets_of_a_task_that_nobody_answers_say_nothing_unless_its_domain_does(known):
-    targets = known.targets()
-    assert targets[study.RIGHT][0].tolist() == [0, 0]
-    assert targets[study.DOMAINS].sum(1).tolist() == [1] * 40
-    assert targets[study.BOTH][1:].tolist() == targets[study.DOMAINS][1:].tolist()
-    both_right = study.Battery(["base", "code"], ["a"], np.array([[1.0, 1.0]]), [0], ["s"], ["chat"])
-    assert both_right.targets()[study.RIGHT].tolist() == [[0.5, 0.5]]
-    assert both_right.targets()[study.BOTH].tolist() == [[0.75, 0.25]]
+def test_what_a_router_can_learn_from():
+    right = np.array([[1.0, 1.0, 1.0], [0.0, 1.0, 1.0], [0.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    one = study.Battery(["base", "code", "math"], ["a", "b", "c", "d"], right, [1, 1, 0, 2], ["s"] * 4, ["x"] * 4)
+    targets = one.targets()
+    assert targets[study.CHEAPEST].tolist() == [[1, 0, 0, 0], [0, 0.5, 0.5, 0], [0, 0, 0, 1], [0, 0, 1, 0]]
+    assert targets[study.EVERY][0].tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0])
+    assert targets[study.EVERY][2].tolist() == [0, 0, 0, 0]  # says nothing
+    assert targets[study.DOMAINS].tolist() == [[0, 1, 0, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0]]
+    assert targets[study.BOTH][0].tolist() == [0.5, 0.5, 0, 0]
+
+
+def test_routers_learn_what_their_targets_say(known):
+    routers = study.trained(known, seed=1)
+    assert [one.routes for one in routers.values()] == [("base", "code", "teacher")] * 4
+    found = study.judged({name: one.probabilities for name, one in routers.items()}, known, known)
+    assert found[study.DOMAINS].domain.value == 1 and found[study.CHEAPEST].closed.value == 1
 
 
 def test_shares_by_domain_and_of_all(known):
