@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from cogumi_utils.errors import CogumiError
 
-LAST_TURNS = 4  # of the user; what is further back says little about how the user feels now
+LAST_TURNS = 3  # of the user; what is further back says little about how the user feels now
 MAX_PIECES = 64  # word pieces that are read, the newest ones
 LONGEST = 600  # characters kept of a turn: more than MAX_PIECES words, and a turn of 1 MB costs nothing
 SEPARATOR = " [SEP] "
