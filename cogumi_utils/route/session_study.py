@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
 from cogumi_utils.errors import CogumiError
 from cogumi_utils.route.evaluate import checked
-from cogumi_utils.route.session import KEPT, Turn, features
+from cogumi_utils.route.session import KEPT, SessionMemory, Turn, features
+from cogumi_utils.route.study import Battery
 from cogumi_utils.stats import Interval, Paired, bootstrap_mean_ci, paired_difference
 
 if TYPE_CHECKING:
@@ -35,6 +37,44 @@ def sessions(pools: Pools, n: int, turns: int, persistence: float, seed: int) ->
             session.append((random.choice(pools[topic]), topic))
         found.append(session)
     return found
+
+
+def follow_ups(fit: Battery, judge: Battery, words: int) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Pools of the batteries' queries cut to their last `words` words, as people go on in a session: little of the topic
+    is left in them. Each once, and those of `judge` that `fit` has too are left out.
+    """
+
+    def pools(battery: Battery, without: set[str]) -> dict[str, list[str]]:
+        found: dict[str, dict[str, None]] = {}
+        for text, own in zip(battery.texts, battery.own, strict=True):
+            end = " ".join(text.split()[-words:])
+            if end not in without:
+                found.setdefault(battery.names[own], {})[end] = None
+        return {name: list(ends) for name, ends in found.items()}
+
+    first = pools(fit, set())
+    return first, pools(judge, {end for ends in first.values() for end in ends})
+
+
+def left_behind(folder: Path, texts: Sequence[str]) -> list[str]:
+    """Names of the database's files that still hold one of `texts` after their session was forgotten; another session
+    stays.
+    """
+    memory = SessionMemory(folder / "sessions.db")
+    for text in texts:
+        memory.remember("forgotten", text, "base", 0.5)
+    memory.remember("kept", "still here", "base", 0.5)
+    memory.forget("forgotten")
+    written = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    memory.close()
+    if not any(b"still here" in content for content in written.values()):
+        raise CogumiError(
+            expected="the session that was not forgotten, in one of the files",
+            found=", ".join(written),
+            why="files that hold nothing at all would prove nothing",
+            fix="close other processes that use this folder, and start again",
+        )
+    return [name for name, content in written.items() if any(text.encode() in content for text in texts)]
 
 
 @dataclass(frozen=True, slots=True)

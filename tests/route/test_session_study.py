@@ -7,6 +7,8 @@ import pytest
 
 from cogumi_utils.errors import CogumiError
 from cogumi_utils.route import session_study
+from cogumi_utils.route.session import SessionMemory
+from cogumi_utils.route.study import Battery
 
 ROUTES = ["base", "code", "maths"]
 
@@ -61,3 +63,22 @@ def test_the_past_helps_where_topics_stay_and_not_where_queries_are_independent(
 def test_parts_that_do_not_fit_are_refused(fit, judge, said):
     with pytest.raises(CogumiError, match=said):
         session_study.worth(router, ROUTES, fit, judge)
+
+
+def battery(texts: list[str], own: list[int]) -> Battery:
+    return Battery(["base", "code"], texts, np.ones((len(texts), 2)), own, ["s"] * len(texts), ["d"] * len(texts))
+
+
+def test_follow_ups_are_ends_of_queries_none_in_both_parts():
+    fit = battery(["write me a poem", "sing me a poem", "define f of x"], [0, 0, 1])
+    judge = battery(["tell me a poem", "say me a tale", "define g of y"], [0, 0, 1])
+    assert session_study.follow_ups(fit, judge, 2) == (
+        {"base": ["a poem"], "code": ["of x"]}, {"base": ["a tale"], "code": ["of y"]}
+    )  # fmt: skip
+
+
+def test_a_forgotten_session_leaves_nothing_behind(tmp_path, monkeypatch):
+    texts = [f"secret {n} of mine" for n in range(9)]
+    assert session_study.left_behind(tmp_path / "a", texts) == []
+    monkeypatch.setattr(SessionMemory, "forget", lambda self, session: 0)
+    assert "sessions.db-wal" in session_study.left_behind(tmp_path / "b", texts)
