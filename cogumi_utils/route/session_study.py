@@ -40,8 +40,8 @@ def sessions(pools: Pools, n: int, turns: int, persistence: float, seed: int) ->
 
 
 def follow_ups(fit: Battery, judge: Battery, words: int) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """Pools of the batteries' queries cut to their last `words` words, as people go on in a session: little of the topic
-    is left in them. Each once, and those of `judge` that `fit` has too are left out.
+    """Pools of the batteries' queries cut to their last `words` words, as people go on in a session: little of the
+    topic is left in them. Each once, and those of `judge` that `fit` has too are left out.
     """
 
     def pools(battery: Battery, without: set[str]) -> dict[str, list[str]]:

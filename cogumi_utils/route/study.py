@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from cogumi_utils.judge import summary
 from cogumi_utils.judge.grade import prompt_text
 from cogumi_utils.route import answers, evaluate, router
 from cogumi_utils.route.router import Router
@@ -20,16 +23,27 @@ DEAR = "teacher"  # the route that is asked where no other is right
 Probabilities = Callable[[list[str]], "np.ndarray"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Battery:
-    """Queries and what is known of them. right: [queries, routes] of 0 and 1; own: the column of each domain."""
+    """Tasks and which route answers each right: [tasks, routes] of 0 and 1, routes as in `names`."""
 
     names: list[str]
-    texts: list[str]
+    rows: Sequence[Example]
     right: np.ndarray
-    own: list[int]
-    skills: list[str]
-    domains: list[str]
+
+    @functools.cached_property
+    def texts(self) -> list[str]:
+        """The queries."""
+        return [prompt_text(row) for row in self.rows]
+
+    @functools.cached_property
+    def own(self) -> list[int]:
+        """The column of each task's own domain."""
+        return [self.names.index(name) for name in answers.domain_of(self.rows, self.names)]
+
+    @property
+    def domains(self) -> list[str]:
+        return [row.domain for row in self.rows]
 
     def targets(self) -> dict[str, np.ndarray]:
         """{what a router can learn from: [queries, routes and then the dear one]}, rows that sum to 1, or to 0 where a
@@ -61,20 +75,19 @@ class Battery:
         return found.reset_index()
 
 
-def battery(frames: Mapping[str, pd.DataFrame], rows: Sequence[Example]) -> Battery:
-    """frames: of `answers.answered` over `rows`."""
-    names = list(frames)
-    own = [names.index(name) for name in answers.domain_of(rows, names)]
-    texts, skills, domains = ([read(row) for row in rows] for read in (prompt_text, _skill, _domain))
-    return Battery(names, texts, answers.correctness(frames), own, skills, domains)
-
-
-def _skill(row: Example) -> str:
-    return row.skill
-
-
-def _domain(row: Example) -> str:
-    return row.domain
+def batteries(
+    base: Path, ways: Sequence[answers.Route], per_skill: Mapping[str, int], folder: Path, *, seed: int, **options: Any
+) -> tuple[list[Battery], dict[str, pd.DataFrame]]:
+    """A battery for each split, and {split: all its answers}. per_skill: {split: tasks a skill}; folder, options: of
+    `answers.answered`.
+    """
+    found, graded = [], {}
+    for split, count in per_skill.items():
+        rows = answers.tasks([way.name for way in ways if way.adapter], count, split=split, seed=seed)
+        frames = answers.answered(base, ways, rows, folder / split, **options)
+        found.append(Battery(list(frames), rows, answers.correctness(frames)))
+        graded[split] = summary.stacked(frames, "route")
+    return found, graded
 
 
 def trained(fit: Battery, seed: int) -> dict[str, Router]:
@@ -108,3 +121,24 @@ def table(found: Mapping[str, evaluate.Study]) -> pd.DataFrame:
         for name, one in found.items()
     ]  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def surprises(test: Battery, probabilities: np.ndarray, n: int = 6) -> pd.DataFrame:
+    """The `n` surest choices that were wrong where another route is right: query, skill, route taken, confidence, and
+    which routes were right."""
+    import numpy as np
+    import pandas as pd
+
+    cheap = probabilities[:, : len(test.names)]
+    chosen, confidence = cheap.argmax(1), cheap.max(1)
+    lost = (evaluate.of_chosen(chosen, test.right) == 0) & (test.right.max(1) == 1)
+    order = [place for place in np.argsort(-confidence, kind="stable") if lost[place]][:n]
+    rows = [
+        {
+            "query": test.texts[place], "skill": test.rows[place].skill, "sent to": test.names[chosen[place]],
+            "confidence": float(confidence[place]),
+            "right": ", ".join(np.array(test.names)[test.right[place] == 1]),
+        }
+        for place in order
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["query", "skill", "sent to", "confidence", "right"])

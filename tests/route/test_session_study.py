@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cogumi_utils.data.skills.base import exact
 from cogumi_utils.errors import CogumiError
 from cogumi_utils.route import session_study
 from cogumi_utils.route.session import SessionMemory
 from cogumi_utils.route.study import Battery
+from cogumi_utils.schema import Example
 
 ROUTES = ["base", "code", "maths"]
 
@@ -65,13 +67,20 @@ def test_parts_that_do_not_fit_are_refused(fit, judge, said):
         session_study.worth(router, ROUTES, fit, judge)
 
 
-def battery(texts: list[str], own: list[int]) -> Battery:
-    return Battery(["base", "code"], texts, np.ones((len(texts), 2)), own, ["s"] * len(texts), ["d"] * len(texts))
+def battery(texts: list[str], domains: list[str]) -> Battery:
+    rows = [
+        Example(
+            domain=domain, skill="s", difficulty=1, messages=[{"role": "user", "content": text}],
+            verifier=exact("x"), teacher="t", source="s", licence="l", quality=1.0, split="test",
+        )
+        for text, domain in zip(texts, domains, strict=True)
+    ]  # fmt: skip
+    return Battery(["base", "code"], rows, np.ones((len(texts), 2)))
 
 
 def test_follow_ups_are_ends_of_queries_none_in_both_parts():
-    fit = battery(["write me a poem", "sing me a poem", "define f of x"], [0, 0, 1])
-    judge = battery(["tell me a poem", "say me a tale", "define g of y"], [0, 0, 1])
+    fit = battery(["write me a poem", "sing me a poem", "define f of x"], ["chat", "chat", "code"])
+    judge = battery(["tell me a poem", "say me a tale", "define g of y"], ["chat", "chat", "code"])
     assert session_study.follow_ups(fit, judge, 2) == (
         {"base": ["a poem"], "code": ["of x"]}, {"base": ["a tale"], "code": ["of y"]}
     )  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from cogumi_utils.route import answers, study
@@ -19,8 +18,7 @@ def known(rows):
     """The base is right on everything but code, the adapter on code alone; nobody on the first task."""
     code = np.array([row.domain == "code" for row in rows])
     first = np.arange(len(rows)) == 0
-    frames = {"base": pd.DataFrame({"passed": ~code & ~first}), "code": pd.DataFrame({"passed": code & ~first})}
-    return study.battery(frames, rows)
+    return study.Battery(["base", "code"], rows, np.stack([~code & ~first, code & ~first], axis=1).astype(float))
 
 
 def knowing(known):
@@ -29,15 +27,15 @@ def knowing(known):
     return lambda texts: np.eye(2)[[place[text] for text in texts]]
 
 
-def test_a_battery_holds_prompts_verdicts_and_the_domains_own_routes(rows, known):
-    assert known.names == ["base", "code"] and len(known.texts) == 40
+def test_a_battery_holds_prompts_and_the_domains_own_routes(rows, known):
+    assert known.texts == [row.prompt[0]["content"] for row in rows]
     assert known.own == [int(row.domain == "code") for row in rows]
-    assert known.right.sum() == 39 and not known.right[0].any()
 
 
-def test_what_a_router_can_learn_from():
+def test_what_a_router_can_learn_from(rows):
     right = np.array([[1.0, 1.0, 1.0], [0.0, 1.0, 1.0], [0.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
-    one = study.Battery(["base", "code", "math"], ["a", "b", "c", "d"], right, [1, 1, 0, 2], ["s"] * 4, ["x"] * 4)
+    some = [next(row for row in rows if row.domain == name) for name in ("code", "code", "chat", "reasoning")]
+    one = study.Battery(["base", "code", "reasoning"], some, right)
     targets = one.targets()
     assert targets[study.CHEAPEST].tolist() == [[1, 0, 0, 0], [0, 0.5, 0.5, 0], [0, 0, 0, 1], [0, 0, 1, 0]]
     assert targets[study.EVERY][0].tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0])
@@ -62,7 +60,7 @@ def test_shares_by_domain_and_of_all(known):
 
 
 def test_a_knowing_router_closes_the_gap_and_the_single_route_is_the_one_of_the_queries_to_fit_on(known):
-    other = study.Battery(known.names, known.texts, known.right[:, ::-1], known.own, known.skills, known.domains)
+    other = study.Battery(known.names, known.rows, known.right[:, ::-1])
     found = study.judged({"knows": knowing(known), "base": lambda texts: np.eye(2)[[0] * len(texts)]}, other, known)
     alone = known.right.mean(0)
     assert list(found["knows"].answers)[1] == "best single route (code)"  # of `other`, where the columns are swapped
@@ -70,3 +68,22 @@ def test_a_knowing_router_closes_the_gap_and_the_single_route_is_the_one_of_the_
     assert found["base"].gain.value == pytest.approx(alone[0] - alone[1])
     table = study.table(found)
     assert list(table["router"]) == ["knows", "base"] and table.loc[0, "right answers"].startswith("97.5%")
+
+
+def test_surprises_are_sure_and_wrong_and_another_route_was_right(known):
+    swapped = 1 - knowing(known)(known.texts)
+    given = np.hstack([swapped * np.linspace(0.5, 1, 40)[:, None], np.zeros((40, 1))])
+    table = study.surprises(known, given, 3)
+    assert list(table["query"]) == known.texts[:-4:-1] and list(table["confidence"]) == pytest.approx(
+        [1, 0.987, 0.974], abs=1e-3
+    )
+    assert all(table["sent to"] != table["right"])
+    assert not len(study.surprises(known, knowing(known)(known.texts), 3))
+
+
+def test_batteries_of_two_splits(base, tmp_path):
+    ways = answers.routes({})
+    found, graded = study.batteries(base, ways, {"validation": 1, "test": 1}, tmp_path, seed=1, max_new_tokens=2)
+    assert [{row.split for row in one.rows} for one in found] == [{"validation"}, {"test"}]
+    assert [len(frame) for frame in graded.values()] == [len(one.rows) for one in found]
+    assert set(graded["test"]["route"]) == {"base"}
