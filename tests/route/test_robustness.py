@@ -125,6 +125,8 @@ def test_first_words_are_cut_as_the_rest_stands_there(words, left):
     text = "one  two  three\nfour five six"
     expected = text if left is None else left.lstrip()
     assert robustness.without_first(text, words) == expected
+    assert robustness.without_first("a b c d e f g", 4) == "a b c d e f g", "more cut than left"
+    assert robustness.without_first("a b c d e f g h", 4) == "e f g h"
 
 
 def test_the_router_that_learned_a_template_is_named():

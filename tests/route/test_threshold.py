@@ -26,7 +26,8 @@ def test_five_queries_by_hand():
     assert done.cost.value == pytest.approx(1 + 10 * 3 / 5) and done.cost.low == pytest.approx(
         1 + 10 * wilson(3, 5).low
     )
-    assert threshold.at(0.82, SMALL).sent_on == wilson(3, 5), "a query at the threshold stays"
+    at_it = threshold.at(0.82, SMALL)
+    assert at_it.sent_on == wilson(3, 5) and at_it.quality == wilson(5, 5), "a query at the threshold stays"
 
 
 def test_the_curve_goes_from_nothing_to_everything_with_the_marks_of_the_brief_on_it():

@@ -118,10 +118,30 @@ def test_targets():
     ]  # fmt: skip
 
 
+def test_a_subject_below_chance_is_named():
+    questions = made(600, 1, hard_gain=0.3)
+    assert questions.below_chance() == []
+    own = questions.subject == "subject 2"
+    strong = np.where(own, np.arange(600) % 8 == 0, 1.0)
+    assert Questions(questions.texts, questions.weak, strong, questions.subject, questions.group).below_chance() == [
+        "subject 2"
+    ]
+    few = Questions(["q"] * 4, np.zeros(4), np.zeros(4), np.array(["s"] * 4), np.arange(4))
+    assert few.below_chance() == [], "four wrong answers are no proof"
+
+
+@pinned
+def test_the_subject_whose_records_are_faulty_is_left_out():
+    whole = weak_strong.routellm(faulty=True)
+    assert (len(whole.texts), whole.below_chance()) == (15361, ["high_school_mathematics"])
+    assert whole.strong[whole.subject == "high_school_mathematics"].sum() == 8
+    assert len(weak_strong.routellm().texts) == 15361 - 270
+
+
 @pinned
 def test_the_records_are_counted():
     questions = weak_strong.routellm(most=600)
-    assert len(questions.texts) == 600 and len(set(questions.subject)) == 58 and "gsm8k" in questions.subject
+    assert len(questions.texts) == 600 and len(set(questions.subject)) == 57 and "gsm8k" in questions.subject
     whole = weak_strong.gsm8k_solutions()
     assert [len(whole.texts), int(whole.weak.sum()), int(whole.strong.sum())] == [1319, 515, 742]
     frame = questions.table()
