@@ -46,22 +46,19 @@ class Battery:
         return [row.domain for row in self.rows]
 
     def targets(self) -> dict[str, np.ndarray]:
-        """{what a router can learn from: [queries, routes and then the dear one]}, rows that sum to 1, or to 0 where a
-        query says nothing.
+        """{what a router can learn from: [queries, routes and then the dear one]}, rows that sum to 1.
 
-        The base is the cheapest route, then come the adapters, which cost the same, then the dear one.
+        The base is the cheapest route, then come the adapters, which cost the same; the dear one is for queries that
+        no other route answers right. Domains have no dear route.
         """
         import numpy as np
 
+        nobody = 1 - self.right.max(1, keepdims=True)
         every = self.right / self.right.sum(1, keepdims=True).clip(min=1)
         cheapest = np.where(self.right[:, :1] > 0, np.eye(len(self.names))[0], every)
-        nobody = 1 - self.right.max(1, keepdims=True)
-        none = np.zeros_like(nobody)
-        cheapest = np.hstack([cheapest, nobody])
-        domains = np.hstack([evaluate.one_hot(self.own, len(self.names)), none])
-        return {
-            CHEAPEST: cheapest, EVERY: np.hstack([every, none]), DOMAINS: domains, BOTH: (cheapest + domains) / 2
-        }  # fmt: skip
+        found = {CHEAPEST: np.hstack([cheapest, nobody]), EVERY: np.hstack([every, nobody])}
+        found[DOMAINS] = evaluate.one_hot(self.own, len(self.names) + 1)
+        return {**found, BOTH: (found[CHEAPEST] + found[DOMAINS]) / 2}
 
     def shares(self) -> pd.DataFrame:
         """A row a domain and one for all: queries, and the share that each route, and any of them, answers right."""
@@ -107,6 +104,13 @@ def judged(
     options = {"single": single, "names": test.names, "seed": seed}
     found = {name: ask(test.texts)[:, : len(test.names)] for name, ask in routers.items()}
     return {name: evaluate.study(given, test.right, test.own, **options) for name, given in found.items()}
+
+
+def gap(found: evaluate.Study) -> dict[str, Any]:
+    """What a gate takes: the share of the gap that was closed, or why there is none."""
+    if found.closed is None:
+        return {"not_run": "no task is answered right by another route than the best single one"}
+    return {"interval": found.closed}
 
 
 def table(found: Mapping[str, evaluate.Study]) -> pd.DataFrame:

@@ -39,7 +39,7 @@ def test_what_a_router_can_learn_from(rows):
     targets = one.targets()
     assert targets[study.CHEAPEST].tolist() == [[1, 0, 0, 0], [0, 0.5, 0.5, 0], [0, 0, 0, 1], [0, 0, 1, 0]]
     assert targets[study.EVERY][0].tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0])
-    assert targets[study.EVERY][2].tolist() == [0, 0, 0, 0]  # says nothing
+    assert targets[study.EVERY][2].tolist() == [0, 0, 0, 1]
     assert targets[study.DOMAINS].tolist() == [[0, 1, 0, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0]]
     assert targets[study.BOTH][0].tolist() == [0.5, 0.5, 0, 0]
 
@@ -66,6 +66,7 @@ def test_a_knowing_router_closes_the_gap_and_the_single_route_is_the_one_of_the_
     assert list(found["knows"].answers)[1] == "best single route (code)"  # of `other`, where the columns are swapped
     assert found["knows"].closed.value == 1 and found["knows"].domain.value == 1 and found["knows"].regret.value == 0
     assert found["base"].gain.value == pytest.approx(alone[0] - alone[1])
+    assert study.gap(found["knows"]) == {"interval": found["knows"].closed}
     table = study.table(found)
     assert list(table["router"]) == ["knows", "base"] and table.loc[0, "right answers"].startswith("97.5%")
 
@@ -87,3 +88,10 @@ def test_batteries_of_two_splits(base, tmp_path):
     assert [{row.split for row in one.rows} for one in found] == [{"validation"}, {"test"}]
     assert [len(frame) for frame in graded.values()] == [len(one.rows) for one in found]
     assert set(graded["test"]["route"]) == {"base"}
+
+
+def test_where_nobody_is_right_there_is_no_gap(rows):
+    nobody = study.Battery(["base", "code"], rows, np.zeros((len(rows), 2)))
+    found = study.judged({"any": lambda texts: np.eye(2)[[0] * len(texts)]}, nobody, nobody)
+    assert list(study.gap(found["any"])) == ["not_run"] and study.table(found)["gap closed"].item() == "no gap"
+    assert nobody.targets()[study.CHEAPEST][:, -1].all()
