@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -76,12 +77,18 @@ def _processes(count: int) -> Iterator[ProcessPoolExecutor]:
     if key not in _kept:
         _end()
         context = multiprocessing.get_context("spawn")  # a forked child would share torch's threads and locks
-        _kept[key] = ProcessPoolExecutor(count, mp_context=context, initializer=kernel.die_with_parent)
+        _kept[key] = ProcessPoolExecutor(count, mp_context=context, initializer=_begin)
     try:
         yield _kept[key]
     except BaseException:
         _end()
         raise
+
+
+def _begin() -> None:
+    """In each process: end with the parent, and at once when interrupted: a waiting one would show a traceback."""
+    kernel.die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _end() -> None:

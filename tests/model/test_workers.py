@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,3 +102,16 @@ def test_a_killed_process_is_told_and_the_rest_is_done_next_time(tmp_path):
         folder.with_name(f"{folder.name}.calls").write_text("x")
     workers.finish(write, tasks, workers=2)
     assert all(map(workers.finished, tasks))
+
+
+def test_an_interrupted_process_ends_without_a_word(tmp_path, capfd):
+    tasks = tasks_in(tmp_path, "a", "b")
+    workers.finish(write, tasks, workers=2)
+    for number in set(pids(tasks)):
+        os.kill(number, signal.SIGINT)
+    with pytest.raises(CogumiError, match="killed from outside"):  # of those that are kept, some are gone
+        for _ in range(200):
+            time.sleep(0.05)
+            workers.finish(write, tasks_in(tmp_path, f"c{_}", f"d{_}"), workers=2)
+    workers.finish(write, tasks_in(tmp_path, "e", "f"), workers=2)
+    assert "Traceback" not in capfd.readouterr().err
