@@ -48,6 +48,24 @@ def of_vectors(vectors: np.ndarray, make: Callable[[], object]) -> Scorer:
     return score
 
 
+def of_router(learn: Callable[[list[str], np.ndarray], Callable[[list[str]], np.ndarray]]) -> Scorer:
+    """A scorer from a router of two routes, the weak model and the strong one.
+
+    learn: (texts, targets [n, 2]) to a function that gives the probabilities [m, 2] of other texts. The target is moved
+    to 0 to 1, so that "strong less weak" says 0.5 where both models are right, or both wrong.
+    """
+
+    def score(questions: Questions, train: np.ndarray, test: np.ndarray, target: np.ndarray) -> np.ndarray:
+        import numpy as np
+
+        texts, known = questions.texts, target[train]
+        wanted = (known - known.min()) / max(1, np.ptp(known))
+        router = learn([texts[i] for i in train], np.column_stack([1 - wanted, wanted]))
+        return np.asarray(router([texts[i] for i in test]), dtype=float)[:, 1]
+
+    return score
+
+
 def by_subject(questions: Questions, train: np.ndarray, test: np.ndarray, target: np.ndarray) -> np.ndarray:
     """The subject's mean among the rows learned from; the mean of all where it is not among them."""
     import numpy as np

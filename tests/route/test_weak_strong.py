@@ -99,6 +99,23 @@ def test_a_scorer_sees_no_verdict_on_what_it_scores():
             assert (scorer(questions, train, test, target) == scorer(questions, train, test, spoiled)).all()
 
 
+def test_a_router_of_two_routes_is_a_scorer():
+    """One that learns the mean target of each first word."""
+    seen = []
+
+    def learn(texts, targets):
+        seen.append(targets)
+        verbs = np.array([text.split()[0] for text in texts])
+        means = {verb: targets[verbs == verb].mean(axis=0) for verb in set(verbs)}
+        return lambda others: np.array([means[text.split()[0]] for text in others])
+
+    questions = made(600, 1)
+    routers = {"words": {"": scorers.of_router(learn)}}
+    found = weak_strong.route(questions, routers, weak_strong.by_question(questions, 0))
+    assert found.apgr["words"].value == pytest.approx(0.75, abs=0.02)
+    assert all((targets.sum(axis=1) == 1).all() and set(np.unique(targets)) <= {0, 0.5, 1} for targets in seen)
+
+
 def test_the_mean_of_an_unknown_subject_is_that_of_all():
     questions = made(200, 3)
     known = questions.subject != "subject 5"
