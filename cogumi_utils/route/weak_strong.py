@@ -141,7 +141,7 @@ def leaving_subjects_out(questions: Questions, seed: int, folds: int = 5) -> lis
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Routing:
-    """Routers judged on questions they did not learn from. rows: judged questions; scores: {router: [rows]};
+    """Routers judged on questions they did not learn from. rows: judged questions; scores: {router: ranks in [0, 1]};
     chosen: {router: variant and target, fold by fold}; planned: {router: APGR left out of what it learned from, mean
     over folds}; apgr, needed: {router: Interval}, with routing by lot and with both verdicts known beside them.
     """
@@ -207,9 +207,12 @@ def route(
 ) -> Routing:  # fmt: skip
     """Learn, score, judge. Each router's variant and target are chosen on the rows it learns from, by APGR left out.
 
-    splits: `by_question` or `leaving_subjects_out`. clusters: what the bootstrap draws whole, `group` or `subject`.
+    Of each fold the same share goes to the strong model: scores are ranks within it. A router's mean is that of what it
+    learned from, and where that is high, what was left out is low: joined as they are, constants would look worse than
+    chance. splits: `by_question` or `leaving_subjects_out`. clusters: what a bootstrap draws whole: `group`, `subject`.
     """
     import numpy as np
+    from scipy.stats import rankdata
 
     scores: dict[str, list] = {name: [] for name in routers}
     chosen: dict[str, list[str]] = {name: [] for name in routers}
@@ -218,7 +221,8 @@ def route(
         for name, variants in routers.items():
             variant, target, area = _choose(questions, variants, train, clusters)
             planned[name] += area / len(splits)
-            scores[name].append(variants[variant](questions, train, test, TARGETS[target](questions)))
+            found = variants[variant](questions, train, test, TARGETS[target](questions))
+            scores[name].append((rankdata(found) - 0.5) / len(found))
             chosen[name].append(", ".join(filter(None, [variant, target])))
     rows = np.concatenate([test for _, test in splits])
     weak, strong = questions.weak[rows], questions.strong[rows]

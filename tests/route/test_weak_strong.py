@@ -88,6 +88,17 @@ def test_scores_of_left_out_subjects_are_joined_in_order():
     assert len(np.unique(found.clusters)) == 6
 
 
+def test_a_constant_is_routing_by_lot_whatever_the_folds():
+    """Unknown subjects have one mean; means of what was learned from fall where what was left out rises."""
+    questions = made(600, 1)
+    easy = np.isin(questions.subject, ["subject 0", "subject 3"])
+    questions = Questions(questions.texts, np.where(easy, 1.0, questions.weak), questions.strong, questions.subject,
+                          questions.group)  # fmt: skip
+    routers = {"mean": scorers.scorers()["mean of the subject"]}
+    splits = weak_strong.leaving_subjects_out(questions, 0, folds=3)
+    assert weak_strong.route(questions, routers, splits).apgr["mean"].value == pytest.approx(0.5, abs=1e-9)
+
+
 def test_a_scorer_sees_no_verdict_on_what_it_scores():
     questions = made(200, 3)
     [(train, test)] = weak_strong.by_question(questions, 0)
