@@ -61,3 +61,12 @@ def test_the_past_helps_where_topics_stay_and_not_where_queries_are_independent(
 def test_parts_that_do_not_fit_are_refused(fit, judge, said):
     with pytest.raises(CogumiError, match=said):
         session_study.worth(router, ROUTES, fit, judge)
+
+
+def test_the_truth_of_earlier_turns_is_not_remembered():
+    """Routes taken by one that knows nothing, and no word about success: topics stay, and the past says nothing."""
+    blind = lambda texts: np.tile([0.4, 0.3, 0.3], (len(texts), 1))  # noqa: E731
+    [found] = session_study.worth(
+        blind, ROUTES, pools("fit", 0), pools("judge", 0), persistence=(0.9,), n=60, told=0.0, seed=0
+    )
+    assert found.difference.low <= 0 <= found.difference.high and abs(found.difference.value) < 0.05
