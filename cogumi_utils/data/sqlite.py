@@ -22,11 +22,14 @@ BUSY_MILLISECONDS = 60_000  # another process may be writing; give up only when 
 class Database:
     """A database file whose `schema` (`CREATE ... IF NOT EXISTS` statements) exists after the first use.
 
-    holds: what would be lost with the file, for messages.
+    holds: what would be lost with the file, for messages. busy_milliseconds: that are waited for another's lock.
     """
 
-    def __init__(self, path: Path, schema: str, holds: str = "money that was spent and answers that were paid for"):
-        self.path, self._schema, self._holds = Path(path), schema, holds
+    def __init__(
+        self, path: Path, schema: str, holds: str = "money that was spent and answers that were paid for",
+        busy_milliseconds: int = BUSY_MILLISECONDS,
+    ):  # fmt: skip
+        self.path, self._schema, self._holds, self._busy = Path(path), schema, holds, busy_milliseconds
         self._here = threading.local()
 
     def __repr__(self) -> str:
@@ -67,8 +70,8 @@ class Database:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             connection = apsw.Connection(str(self.path))
-            connection.set_busy_timeout(BUSY_MILLISECONDS)
-            for attempt in _while_busy():
+            connection.set_busy_timeout(self._busy)
+            for attempt in _while_busy(self._busy):
                 with attempt:
                     connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
@@ -86,13 +89,13 @@ class Database:
         )
 
 
-def _while_busy() -> Retrying:
+def _while_busy(milliseconds: int) -> Retrying:
     """Tries again while another connection turns the new file to WAL: SQLite answers BUSY there without waiting."""
     import apsw
 
     return Retrying(
         retry=retry_if_exception_type(apsw.BusyError),
         wait=wait_random(0.001, 0.01),
-        stop=stop_after_delay(BUSY_MILLISECONDS / 1000),
+        stop=stop_after_delay(milliseconds / 1000),
         reraise=True,
     )

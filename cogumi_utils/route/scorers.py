@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from cogumi_utils.route.weak_strong import Questions
 
-NEIGHBOURS = (20, 50, 100)
+NEIGHBOURS, PENALTIES = (20, 50, 100, 200), (1.0, 10.0, 100.0)  # PENALTIES: C, the inverse of the penalty
 TARGETS: dict[str, Callable[[Questions], np.ndarray]] = {  # what a router learns; its score is the expectation
     "only the strong one right": lambda q: ((q.strong == 1) & (q.weak == 0)).astype(int),
     "the weak one wrong": lambda q: (q.weak == 0).astype(int),
@@ -48,6 +48,35 @@ def of_vectors(vectors: np.ndarray, make: Callable[[], object]) -> Scorer:
     return score
 
 
+def of_neighbours(vectors: np.ndarray, k: int) -> Scorer:
+    """The mean of the `k` nearest questions by cosine, of all where there are fewer."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    def score(questions: Questions, train: np.ndarray, test: np.ndarray, target: np.ndarray) -> np.ndarray:
+        model = KNeighborsClassifier(min(k, len(train)), metric="cosine")
+        return expected(model, vectors[train], target[train], vectors[test])
+
+    return score
+
+
+def of_router(learn: Callable[[list[str], np.ndarray], Callable[[list[str]], np.ndarray]]) -> Scorer:
+    """A scorer from a router of two routes, the weak model and the strong one.
+
+    learn: (texts, targets [n, 2]) to a function that gives the probabilities [m, 2] of other texts. The target is moved
+    to 0 to 1, so that "strong less weak" says 0.5 where both models are right, or both wrong.
+    """
+
+    def score(questions: Questions, train: np.ndarray, test: np.ndarray, target: np.ndarray) -> np.ndarray:
+        import numpy as np
+
+        texts, known = questions.texts, target[train]
+        wanted = (known - known.min()) / max(1, np.ptp(known))
+        router = learn([texts[i] for i in train], np.column_stack([1 - wanted, wanted]))
+        return np.asarray(router([texts[i] for i in test]), dtype=float)[:, 1]
+
+    return score
+
+
 def by_subject(questions: Questions, train: np.ndarray, test: np.ndarray, target: np.ndarray) -> np.ndarray:
     """The subject's mean among the rows learned from; the mean of all where it is not among them."""
     import numpy as np
@@ -67,7 +96,6 @@ def by_length(questions: Questions, train: np.ndarray, test: np.ndarray, target:
 def scorers(vectors: np.ndarray | None = None) -> dict[str, dict[str, Scorer]]:
     """{router: {variant: Scorer}}: TF-IDF, the subject and the length; with MiniLM's `vectors` [n, 384] kNN too."""
     from sklearn.linear_model import LogisticRegression
-    from sklearn.neighbors import KNeighborsClassifier
 
     found = {
         "TF-IDF + logistic regression": {"": of_texts(_tfidf)},
@@ -75,11 +103,9 @@ def scorers(vectors: np.ndarray | None = None) -> dict[str, dict[str, Scorer]]:
     }  # fmt: skip
     if vectors is not None:
         found["MiniLM + logistic regression"] = {
-            f"C={c:g}": of_vectors(vectors, lambda c=c: LogisticRegression(C=c, max_iter=500)) for c in (0.1, 1.0)
+            f"C={c:g}": of_vectors(vectors, lambda c=c: LogisticRegression(C=c, max_iter=500)) for c in PENALTIES
         }
-        found["kNN on MiniLM"] = {
-            f"k={k}": of_vectors(vectors, lambda k=k: KNeighborsClassifier(k, metric="cosine")) for k in NEIGHBOURS
-        }
+        found["kNN on MiniLM"] = {f"k={k}": of_neighbours(vectors, k) for k in NEIGHBOURS}
     return found
 
 

@@ -60,7 +60,7 @@ class SessionMemory:
                 fix=f"leave them out for {KEPT} turns a session and a million in all",
             )
         self.kept, self.most, self.patience_s = kept, most, patience_s
-        self._db = Database(path, _SCHEMA, "what sessions asked last")
+        self._db = Database(path, _SCHEMA, "what sessions asked last", round(1000 * patience_s))
 
     def __repr__(self) -> str:
         return f"SessionMemory({str(self._db.path)!r}, kept={self.kept}, most={self.most})"

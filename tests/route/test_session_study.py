@@ -91,3 +91,15 @@ def test_a_forgotten_session_leaves_nothing_behind(tmp_path, monkeypatch):
     assert session_study.left_behind(tmp_path / "a", texts) == []
     monkeypatch.setattr(SessionMemory, "forget", lambda self, session: 0)
     assert "sessions.db-wal" in session_study.left_behind(tmp_path / "b", texts)
+
+
+def test_the_truth_of_earlier_turns_is_not_remembered():
+    """Routes taken by one that knows nothing, and no word about success: topics stay, and the past says nothing."""
+
+    def blind(texts: list[str]) -> np.ndarray:
+        return np.tile([0.4, 0.3, 0.3], (len(texts), 1))
+
+    [found] = session_study.worth(
+        blind, ROUTES, pools("fit", 0), pools("judge", 0), persistence=(0.9,), n=60, told=0.0, seed=0
+    )
+    assert found.difference.low <= 0 <= found.difference.high and abs(found.difference.value) < 0.05

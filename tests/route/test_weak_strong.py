@@ -40,7 +40,10 @@ def test_a_planted_rule_is_found_and_judged_apart_from_what_it_was_learned_on():
     assert best.value == pytest.approx(0.75, abs=0.02) and best.low > 0.7
     assert found.needed["TF-IDF + logistic regression"].value == pytest.approx(0.475, abs=0.04)
     assert found.apgr[weak_strong.LOT].value == 0.5 and found.apgr[weak_strong.PERFECT].value > best.value
-    assert len(found.rows) == 300 and "better than by lot" in found.sentence
+    assert (
+        len(found.rows) == 300 and "better than by lot" in found.sentence and "Chosen before: TF-IDF" in found.sentence
+    )
+    assert found.planned["TF-IDF + logistic regression"] == pytest.approx(0.75, abs=0.03)
     table = found.table()
     assert table["router"].iloc[0] == weak_strong.PERFECT and table["learns"].iloc[1] in scorers.TARGETS
     assert set(found.against("length of the question")) == {"TF-IDF + logistic regression"}
@@ -85,6 +88,17 @@ def test_scores_of_left_out_subjects_are_joined_in_order():
     assert len(np.unique(found.clusters)) == 6
 
 
+def test_a_constant_is_routing_by_lot_whatever_the_folds():
+    """Unknown subjects have one mean; means of what was learned from fall where what was left out rises."""
+    questions = made(600, 1)
+    easy = np.isin(questions.subject, ["subject 0", "subject 3"])
+    questions = Questions(questions.texts, np.where(easy, 1.0, questions.weak), questions.strong, questions.subject,
+                          questions.group)  # fmt: skip
+    routers = {"mean": scorers.scorers()["mean of the subject"]}
+    splits = weak_strong.leaving_subjects_out(questions, 0, folds=3)
+    assert weak_strong.route(questions, routers, splits).apgr["mean"].value == pytest.approx(0.5, abs=1e-9)
+
+
 def test_a_scorer_sees_no_verdict_on_what_it_scores():
     questions = made(200, 3)
     [(train, test)] = weak_strong.by_question(questions, 0)
@@ -93,10 +107,25 @@ def test_a_scorer_sees_no_verdict_on_what_it_scores():
     spoiled = target.copy()
     spoiled[test] = 1 - spoiled[test]
     for variants in scorers.scorers(vectors).values():
-        for name, scorer in variants.items():
-            if name == "k=100":
-                continue  # more neighbours than rows learned from
+        for scorer in variants.values():
             assert (scorer(questions, train, test, target) == scorer(questions, train, test, spoiled)).all()
+
+
+def test_a_router_of_two_routes_is_a_scorer():
+    """One that learns the mean target of each first word."""
+    seen = []
+
+    def learn(texts, targets):
+        seen.append(targets)
+        verbs = np.array([text.split()[0] for text in texts])
+        means = {verb: targets[verbs == verb].mean(axis=0) for verb in set(verbs)}
+        return lambda others: np.array([means[text.split()[0]] for text in others])
+
+    questions = made(600, 1)
+    routers = {"words": {"": scorers.of_router(learn)}}
+    found = weak_strong.route(questions, routers, weak_strong.by_question(questions, 0))
+    assert found.apgr["words"].value == pytest.approx(0.75, abs=0.02)
+    assert all((targets.sum(axis=1) == 1).all() and set(np.unique(targets)) <= {0, 0.5, 1} for targets in seen)
 
 
 def test_the_mean_of_an_unknown_subject_is_that_of_all():
