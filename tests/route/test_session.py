@@ -17,7 +17,6 @@ import apsw
 import numpy as np
 import pytest
 
-from cogumi_utils.data import sqlite
 from cogumi_utils.errors import CogumiError
 from cogumi_utils.route.session import LONGEST, SessionMemory, Turn, features
 
@@ -155,8 +154,7 @@ def test_a_locked_database_is_read_and_the_write_is_refused_in_time(tmp_path):
     assert [turn.query for turn in memory.recent("a")] == ["q", "s"], "what was refused was not half written"
 
 
-def test_a_database_that_another_process_has_to_itself_is_decided_without(tmp_path, monkeypatch):
-    monkeypatch.setattr(sqlite, "BUSY_MILLISECONDS", 100)  # of the first opening
+def test_a_database_that_another_process_has_to_itself_is_decided_without(tmp_path):
     with_past = SessionMemory(tmp_path / "s.db")
     with_past.remember("a", "q", "code", 0.5)
     with_past.close()
