@@ -13,18 +13,22 @@ import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from cogumi_utils.errors import CogumiError
+
 if TYPE_CHECKING:
     import numpy as np
 
 ROWS = 25_000
 CHARACTERS = (4,)  # lengths of the character n-grams
 HEAD, TAIL = 2_000, 1_000  # characters read of a long query: what is asked stands first or last
-SHARES = {"words": 0.5, "pairs": 0.25, "characters": 0.25}  # of the bag; each kind is a mean of its own
+SCALES = {"words": 1.0, "pairs": 1.0, "characters": 0.5}  # length of each kind's part of the bag, if no n-gram repeats
 VERSION = 1  # of the rows that a text gives: a router reads only those that it was trained with
 
 _TOKEN = re.compile(r"[^\W\d_]+|\d+|[^\w\s]|_")
 _NUMBER = re.compile(r"\d+")
 _GAPS = re.compile(r"\s+")
+_LINES = re.compile(r"\s*\n\s*")
+LINE = "\N{PILCROW SIGN}"  # stands for the end of a line: lists, code and pasted passages have many
 # Soft hyphens, zero-width characters and marks of direction are deleted, other control characters part words.
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff]")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffd\ue000-\uf8ff]")
@@ -33,12 +37,27 @@ _SALTS = {"words": 0, "pairs": 0x3C6EF372FE94F82A, "characters": 0x78DDE6E5FD29F
 
 
 def normalise(text: str) -> str:
-    """NFKC, casefolded, each number a 0, one blank between words; at most about `HEAD` + `TAIL` characters."""
+    """NFKC, casefolded, each number a 0, one blank between words, a `LINE` between lines; bounded in length."""
     text = clipped(text)
     if not text.isascii():  # plain ASCII is its own NFKC
         text = clipped(unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)))
-    text = _CONTROL.sub(" ", text).casefold()
+    text = _CONTROL.sub(" ", _LINES.sub(f" {LINE} ", text.strip())).casefold()
     return _GAPS.sub(" ", _NUMBER.sub("0", text)).strip()
+
+
+def as_text(query: str | bytes) -> str:
+    """A query as text: bytes are read as UTF-8, what is none of it as U+FFFD. Raises CogumiError for anything else."""
+    if isinstance(query, str):
+        return query
+    if isinstance(query, bytes):
+        ends = query if len(query) <= 4 * (HEAD + TAIL) else query[: 4 * HEAD] + b" " + query[-4 * TAIL :]
+        return ends.decode("utf-8", "replace")
+    raise CogumiError(
+        expected="a query as text, or as bytes of UTF-8",
+        found=f"{type(query).__name__}: {query!r:.60}",
+        why="a route is chosen by the words of the query",
+        fix='pass the user\'s message, "" where there is none',
+    )
 
 
 def clipped(text: str) -> str:
@@ -54,9 +73,10 @@ def readable(text: str) -> bool:
 
 
 def rows_of(text: str) -> tuple[np.ndarray, np.ndarray]:
-    """(rows [k] int64 below `ROWS`, weights [k] float32 that sum to at most 1) of one query; k is 0 for no tokens.
+    """(rows [k] int64 below `ROWS`, weights [k] float32) of one query; k is 0 where it has no tokens.
 
-    The bag of a query is the weighted sum of its rows: a mean for each kind of n-gram, mixed by `SHARES`.
+    The bag of a query is the weighted sum of its rows. With 1 / sqrt(n) for the n n-grams of a kind, the bags of short
+    and of long queries are about equally long, and `SCALES` says how much each kind counts.
     """
     import numpy as np
 
@@ -65,7 +85,9 @@ def rows_of(text: str) -> tuple[np.ndarray, np.ndarray]:
     pairs = words[:-1] * np.uint64(_PAIR) + words[1:]
     hashes = {"words": words, "pairs": pairs, "characters": _character_hashes(" ".join(tokens))}
     rows = _mixed(np.concatenate([found ^ np.uint64(_SALTS[kind]) for kind, found in hashes.items()]))
-    weights = [np.full(len(found), SHARES[kind] / max(1, len(found)), np.float32) for kind, found in hashes.items()]
+    weights = [
+        np.full(len(found), SCALES[kind] / max(1, len(found)) ** 0.5, np.float32) for kind, found in hashes.items()
+    ]
     return (rows % np.uint64(ROWS)).astype(np.int64), np.concatenate(weights)
 
 

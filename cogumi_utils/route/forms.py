@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
+MADE = "made: "  # how the detail of a made form begins
 REQUESTS = (
     "Explain this code.", "What does this function return?", "There is a bug here, fix it.", "Make this faster.",
     "Write unit tests for this.", "Finish this.", "Refactor this.", "Add type hints and a docstring.", "",
@@ -31,7 +32,7 @@ def made(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
 
     rng = Random(seed)
     rows = [
-        {**row, "text": text, "detail": f"made: {kind}", "answer": ""}
+        {**row, "text": text, "detail": f"{MADE}{kind}", "answer": ""}
         for row in frame.to_dict("records")
         if row["answer"]
         for kind, text in _forms(row["text"], row["answer"], rng)

@@ -40,7 +40,7 @@ WORDS_ALONE = {
 }  # fmt: skip
 UNCLEAR = {"calculator", "distance", "income", "measurement_conversion", "oos", "repeat", "user_name"}
 
-_LABEL = re.compile(r"^\s*(?:\(?[A-Z][).]|-)\s*")
+_LABEL = re.compile(r"^\s*(?:[-*]\s+)?(?:\(?[A-Z][).]\s*)?")
 _LEAD = re.compile(r"^\s*(?:Question|Q|Input|Problem)\s*:\s*", re.IGNORECASE)
 _OPTIONS = re.compile(r"^\s*(?:Options|Choices)\s*:?\s*$", re.IGNORECASE)
 RULES: dict[str, Callable[[list[Row]], Iterable[Prompt]]] = {}
@@ -58,8 +58,8 @@ def _each(*names: str) -> Callable:
 
 def bare(question: str, options: Iterable[str] = ()) -> str:
     """A question and its options, one a line, without what a set writes around them."""
-    lines = [_LEAD.sub("", question.strip()), *options]
-    lines = [line for part in lines for line in part.split("\n") if not _OPTIONS.match(line)]
+    parts = [_LEAD.sub("", question.strip()), *options]
+    lines = [line for part in parts for line in part.split("\n") if not _OPTIONS.match(line)]
     first, rest = lines[:1], lines[1:]
     return "\n".join([*first, *(_LABEL.sub("", line) for line in rest)]).strip()
 

@@ -13,6 +13,7 @@ from cogumi_utils.data import sources
 from cogumi_utils.data.decontaminate import decontaminate
 from cogumi_utils.errors import CogumiError
 from cogumi_utils.route.features import normalise
+from cogumi_utils.route.forms import MADE
 from cogumi_utils.route.prompt_rules import AUTOMATION, BASE, CODE, REASONING, ROUTES, RULES, Prompt
 
 if TYPE_CHECKING:
@@ -87,13 +88,13 @@ def leave_one_out(frame: pd.DataFrame, judged: Sequence[str] = JUDGED) -> Iterat
     """(set, training rows, rows of the set) for each set of `judged`, as positions in `frame`.
 
     The training rows are of other groups, and share no `SHARED_WORDS` words in a row with a prompt of the set: some
-    sets took questions from others, and a copy would be no new set.
+    sets took questions from others, and a copy would be no new set. Made forms (see `forms`) are for training alone.
     """
     import numpy as np
 
-    texts = frame["text"].tolist()
+    texts, made = frame["text"].tolist(), frame["detail"].str.startswith(MADE).to_numpy()
     for name in judged:
-        held_out = np.flatnonzero((frame["source"] == name).to_numpy())
+        held_out = np.flatnonzero((frame["source"] == name).to_numpy() & ~made)
         if len(held_out):
             rest = np.flatnonzero((frame["group"] != name).to_numpy())
             yield name, rest[clean(texts, rest, held_out)], held_out

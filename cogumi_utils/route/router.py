@@ -69,8 +69,9 @@ class Router:
         rows, weights = features.rows_of(text)
         return self._session.run(None, {"rows": rows[None], "weights": weights[None]})[0]
 
-    def decide(self, text: str) -> Decision:
+    def decide(self, text: str | bytes) -> Decision:
         """The route of one query; the default one where it is empty, unreadable or its route is not sure enough."""
+        text = features.as_text(text)
         if not features.readable(text):
             even = dict.fromkeys(self.routes, 1 / len(self.routes))
             return Decision(self.settings.default, 1 / len(self.routes), even, "nothing to read")
@@ -116,13 +117,13 @@ class Router:
 
 def train(
     texts: Sequence[str], targets: np.ndarray, routes: Sequence[str], *, settings: Settings | None = None, seed: int,
-    weights: Sequence[float] | None = None, table: np.ndarray | None = None,
+    weights: Sequence[float] | None = None,
 ) -> Router:  # fmt: skip
     """A router of `texts` to `routes`, deterministic in `seed` on one machine.
 
     targets: [texts, routes], 0 or more: probabilities, or 1 for each route that answers right; a row is divided by its
-    sum, and a row of zeros says nothing and is left out. weights: of the texts, above 0. table: [25,000, 128] to start
-    from. Raises CogumiError for shapes that do not fit and a default route that is none of `routes`.
+    sum, and a row of zeros says nothing and is left out. weights: of the texts, above 0. Raises CogumiError for shapes
+    that do not fit and a default route that is none of `routes`.
     """
     import numpy as np
 
@@ -135,7 +136,7 @@ def train(
     soft = wanted[says] / wanted[says].sum(1, keepdims=True)
     importance = None if weights is None else np.asarray(weights, dtype=np.float64)[says]
     importance = None if importance is None else importance / importance.mean()
-    bag = training.fit([texts[place] for place in says], soft, settings, seed, table=table, weights=importance)
+    bag = training.fit([texts[place] for place in says], soft, settings, seed, importance)
     return Router(tuple(routes), training.to_onnx(bag), settings)
 
 

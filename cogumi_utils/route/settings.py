@@ -13,18 +13,21 @@ DEFAULT_ROUTE = "base"
 class Settings:
     """threshold: confidence (0 to 1) below which a query goes to `default`, 0 to always take the likeliest route.
 
-    row_dropout: share of a query's rows that a step does not see, so that no word decides alone; dropout: share of the
-    hidden units; label_smoothing: share of each target that is spread over all routes; learning rates are Adam's.
+    strength: inverse of the L2 penalty of the linear model that the table starts from. row_dropout: up to this share of
+    a query's rows is not seen in a step, so that the head knows little evidence too; dropout: share of the hidden
+    units; label_smoothing: share of each target that is spread over all routes. Learning rates are Adam's; a table_lr
+    of 0 leaves the table as the linear model made it.
     """
 
-    epochs: int = 12
+    epochs: int = 4
     batch: int = 128
-    table_lr: float = 1e-2
+    strength: float = 10.0
+    table_lr: float = 0.0
     head_lr: float = 2e-3
     weight_decay: float = 1e-4
-    row_dropout: float = 0.3
-    dropout: float = 0.2
-    label_smoothing: float = 0.05
+    row_dropout: float = 0.9
+    dropout: float = 0.1
+    label_smoothing: float = 0.02
     threshold: float = 0.0
     default: str = DEFAULT_ROUTE
 

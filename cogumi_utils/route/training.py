@@ -16,20 +16,16 @@ DIMENSIONS, HIDDEN = 128, (64, 32)
 ROWS, WEIGHTS, PROBABILITIES = "rows", "weights", "probabilities"  # what the ONNX file calls its inputs and output
 
 
-def network(routes: int, dropout: float, table: np.ndarray | None, seed: int) -> torch.nn.Module:
-    """Table of 25,000 × 128 whose weighted sum goes through 128 → 64 → 32 → routes; logits, deterministic in `seed`.
-
-    table: [25,000, 128] to start from instead of noise.
-    """
+def network(routes: int, dropout: float, table: np.ndarray, seed: int) -> torch.nn.Module:
+    """`table` [25,000, 128], whose weighted sum goes through 128 → 64 → 32 → routes, to logits. seed: of the head."""
     import torch
     from torch import nn
 
     class Bag(nn.Module):
         def __init__(self):
             super().__init__()
-            self.table = nn.Embedding(features.ROWS, DIMENSIONS)
-            nn.init.normal_(self.table.weight, std=0.1)
-            layers = [nn.LayerNorm(DIMENSIONS)]
+            self.table = nn.Embedding.from_pretrained(torch.from_numpy(table), freeze=False)
+            layers: list[nn.Module] = []
             for wide, narrow in zip((DIMENSIONS, *HIDDEN[:-1]), HIDDEN, strict=True):
                 layers += [nn.Linear(wide, narrow), nn.ReLU(), nn.Dropout(dropout)]
             self.head = nn.Sequential(*layers, nn.Linear(HIDDEN[-1], routes))
@@ -39,30 +35,27 @@ def network(routes: int, dropout: float, table: np.ndarray | None, seed: int) ->
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        bag = Bag()
-    if table is not None:
-        bag.table.weight.data.copy_(torch.from_numpy(table))
-    return bag
+        return Bag()
 
 
 def fit(
-    texts: Sequence[str], targets: np.ndarray, settings: Settings, seed: int, *,
-    table: np.ndarray | None = None, weights: np.ndarray | None = None,
-) -> torch.nn.Module:  # fmt: skip
-    """Train on soft targets [texts, routes] that sum to 1 each; weights: of the texts, mean 1. Adam, linear decay."""
+    texts: Sequence[str], targets: np.ndarray, settings: Settings, seed: int, weights: np.ndarray | None = None
+) -> torch.nn.Module:
+    """Train on soft targets [texts, routes] that sum to 1 each; weights: of the texts, mean 1.
+
+    The table comes from a linear model (see `linear_table`), the head is trained on top by Adam with linear decay.
+    """
+    import numpy as np
     import torch
     from torch.nn import functional as F
 
+    bags = [features.rows_of(text) for text in texts]
+    importance = np.ones(len(texts)) if weights is None else weights
+    table = linear_table(bags, targets, importance, settings.strength, seed)
     bag = network(targets.shape[1], settings.dropout, table, seed)
-    bags = [tuple(map(torch.from_numpy, features.rows_of(text))) for text in texts]
-    wanted = torch.from_numpy(targets.astype("float32"))
-    importance = torch.ones(len(texts)) if weights is None else torch.from_numpy(weights.astype("float32"))
-    optimiser = torch.optim.Adam(
-        [
-            {"params": [bag.table.weight], "lr": settings.table_lr},
-            {"params": bag.head.parameters(), "lr": settings.head_lr, "weight_decay": settings.weight_decay},
-        ]
-    )
+    bag.table.weight.requires_grad_(settings.table_lr > 0)
+    wanted, importance = (torch.from_numpy(array.astype("float32")) for array in (targets, importance))
+    optimiser = torch.optim.Adam(_groups(bag, settings))
     steps = settings.epochs * -(-len(texts) // settings.batch)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / steps)
     generator = torch.Generator().manual_seed(seed)
@@ -82,15 +75,56 @@ def fit(
     return bag.eval()
 
 
+def _groups(bag: torch.nn.Module, settings: Settings) -> list[dict]:
+    head = {"params": bag.head.parameters(), "lr": settings.head_lr, "weight_decay": settings.weight_decay}
+    return [head, *([{"params": [bag.table.weight], "lr": settings.table_lr}] if settings.table_lr > 0 else [])]
+
+
+def linear_table(
+    bags: Sequence[tuple[np.ndarray, np.ndarray]], targets: np.ndarray, importance: np.ndarray, strength: float,
+    seed: int,
+) -> np.ndarray:  # fmt: skip
+    """[25,000, 128] float32: each row's weights in a logistic regression, times its inverse document frequency.
+
+    A convex model with few degrees of freedom for each n-gram, and none for those never seen, carries over to new
+    sources far better than a table that gradients fill from noise. The routes' weights lie along random orthogonal
+    directions, of which the head makes what it wants. strength: inverse of the L2 penalty.
+    """
+    import numpy as np
+    from scipy import sparse
+    from sklearn.linear_model import LogisticRegression
+
+    counts = [len(rows) for rows, _ in bags]
+    places = (np.repeat(np.arange(len(bags)), counts), np.concatenate([rows for rows, _ in bags]))
+    found = sparse.csr_matrix((np.concatenate([weights for _, weights in bags]), places), (len(bags), features.ROWS))
+    frequency = np.bincount(found.indices, minlength=features.ROWS)  # csr_matrix adds up a query's equal rows
+    rarity = np.log((1 + len(bags)) / (1 + frequency)) + 1
+    query, route = np.nonzero(targets)
+    slopes = np.zeros((targets.shape[1], features.ROWS))
+    if len(set(route)) > 1:
+        scaled = (found @ sparse.diags(rarity)).tocsr()[query]
+        model = LogisticRegression(C=strength, max_iter=200, tol=1e-3)
+        model.fit(scaled, route, sample_weight=targets[query, route] * importance[query])
+        slopes[model.classes_] = np.vstack([-model.coef_, model.coef_]) / 2 if len(model.coef_) == 1 else model.coef_
+    directions = np.linalg.qr(np.random.default_rng(seed).normal(size=(DIMENSIONS, targets.shape[1])))[0]
+    return ((slopes * rarity).T @ directions.T).astype(np.float32)
+
+
 def _pooled(bag: torch.nn.Module, bags: list[tuple], row_dropout: float, generator: torch.Generator) -> torch.Tensor:
-    """The weighted sums of some queries' rows, a share of the rows left out: [queries, 128]."""
+    """The weighted sums of some queries' rows, [queries, 128]: each query without up to `row_dropout` of its rows.
+
+    The share is drawn for each query, so that the head sees little evidence as well as much.
+    """
+    import numpy as np
     import torch
     from torch.nn import functional as F
 
-    rows = torch.cat([rows for rows, _ in bags])
-    weights = torch.cat([weights for _, weights in bags])
-    kept = torch.rand(len(rows), generator=generator) >= row_dropout
-    starts = torch.tensor([0, *(len(rows) for rows, _ in bags[:-1])]).cumsum(0)
+    rows = torch.from_numpy(np.concatenate([rows for rows, _ in bags]))
+    weights = torch.from_numpy(np.concatenate([weights for _, weights in bags]))
+    counts = torch.tensor([len(rows) for rows, _ in bags])
+    shares = (torch.rand(len(bags), generator=generator) * row_dropout).repeat_interleave(counts)
+    kept = torch.rand(len(rows), generator=generator) >= shares
+    starts = torch.cat([torch.zeros(1, dtype=torch.long), counts[:-1]]).cumsum(0)
     return F.embedding_bag(rows, bag.table.weight, starts, mode="sum", per_sample_weights=weights * kept)
 
 
