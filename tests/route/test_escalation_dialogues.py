@@ -46,7 +46,9 @@ def test_every_slot_can_be_filled():
 
 def test_what_is_repeated_was_asked_in_one_of_the_turns_that_are_read():
     repeated = [one for one in dialogues.make(1000, "train", seed=1) if one.kind == "repeats"]
-    questions = [sum(topic[2][:12].lower() in joined(one.turns).lower() for topic in _phrases.TOPICS) for one in repeated]
+    questions = [
+        sum(topic[2][:12].lower() in joined(one.turns).lower() for topic in _phrases.TOPICS) for one in repeated
+    ]
     assert len(repeated) > 50 and min(questions) >= 1
 
 
