@@ -55,6 +55,9 @@ class Detector:
         self._models = {False: model, True: model_int8 or _onnx.int8(model)}
         self._tokenizer, self.threshold, self._int8 = tokenizer, threshold, False
         self._session = _session(model)
+        self._words = frozenset(
+            number for piece, number in tokenizer.get_vocab().items() if piece not in SPECIAL and _spelled(piece)
+        )
 
     def __repr__(self) -> str:
         return f"Detector(threshold={self.threshold:.3f}, int8={self._int8}, bytes={len(self._models[self._int8])})"
@@ -79,7 +82,7 @@ class Detector:
         """From the user's turns, oldest first. Reasons are looked for only where it escalates: they take longer."""
         text = joined(turns)
         ids = token_ids(self._tokenizer, text)
-        if not readable(ids):
+        if not self._readable(ids):
             return Score(0.0, False)
         probability = float(self._run([ids])[0])
         escalate = probability >= self.threshold
@@ -93,7 +96,7 @@ class Detector:
         found = np.zeros(len(ids))
         by_length: dict[int, list[int]] = {}
         for number, one in enumerate(ids):
-            if readable(one):
+            if self._readable(one):
                 by_length.setdefault(len(one), []).append(number)
         for members in by_length.values():  # texts of one length: no padding, so each has one score in whatever company
             for start in range(0, len(members), _BATCH):
@@ -157,6 +160,12 @@ class Detector:
             ) from error
         return found.using(int8=int8)
 
+    def _readable(self, ids: Sequence[int]) -> bool:
+        """Whether there are words, and at least half of the pieces of what was said are known."""
+        said = [one for one in ids if one != SPECIAL["[SEP]"]]
+        known = sum(one != SPECIAL["[UNK]"] for one in said)
+        return known >= KNOWN * len(said) and not self._words.isdisjoint(said)
+
     def _run(self, ids: Sequence[Sequence[int]] | np.ndarray) -> np.ndarray:
         import numpy as np
 
@@ -169,10 +178,8 @@ def token_ids(tokenizer: Tokenizer, text: str) -> list[int]:
     return _newest(tokenizer, text)[1]
 
 
-def readable(ids: Sequence[int]) -> bool:
-    """Whether at least half of the pieces of what was said are known."""
-    said = [one for one in ids if one != SPECIAL["[SEP]"]]
-    return bool(said) and sum(one != SPECIAL["[UNK]"] for one in said) >= KNOWN * len(said)
+def _spelled(piece: str) -> bool:
+    return any(sign.isalpha() for sign in piece)
 
 
 def _newest(tokenizer: Tokenizer, text: str):

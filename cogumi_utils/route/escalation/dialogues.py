@@ -79,7 +79,8 @@ def _dialogue(draw: random.Random, split: str, dissatisfied: bool) -> Dialogue:
     chatter = families(_phrases.MIDDLES, split)
     middle = [say(family) for family in draw.sample(chatter, min(len(chatter), draw.randint(1, 4)))]
     if kind == "repeats":  # what is repeated must have been said a moment ago
-        middle[-1:] = [say(draw.choice(families(_phrases.QUESTIONS, split))), middle[-1]]
+        question = say(draw.choice(families(_phrases.QUESTIONS, split)))
+        middle[-1:] = [question] if len(end) == 2 else [question, middle[-1]]
     return Dialogue(tuple([*start, *middle, *end][-6:]), dissatisfied, kind)
 
 

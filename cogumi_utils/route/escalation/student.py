@@ -59,7 +59,7 @@ def distil(
     _check(texts, probabilities, truth)
     torch.manual_seed(seed)
     tokenizer, kept = cut_tokenizer(teacher, texts, settings.vocabulary)
-    model = _network(principal(teacher.word_vectors()[kept], settings.width), settings)
+    model = _network(principal(teacher.word_vectors(kept), settings.width), settings)
     ids = [token_ids(tokenizer, text) or [SPECIAL["[UNK]"]] for text in texts]
     # what is not labelled is learned from the teacher alone
     weight = np.where(truth < 0, 0.0, settings.label_weight)

@@ -29,8 +29,8 @@ class TeacherSettings:
     learning_rate: of the layers above, ten times as much for the new head; both fall linearly to 0."""
 
     encoder: str = PACKAGED
-    frozen_layers: int = 3
-    epochs: int = 2
+    frozen_layers: int = 4
+    epochs: int = 4
     batch: int = 32
     learning_rate: float = 2e-4
 
@@ -55,9 +55,20 @@ class Teacher:
         place = {text: number for number, text in enumerate(distinct)}
         return found[[place[text] for text in texts]]
 
-    def word_vectors(self) -> np.ndarray:
-        """The encoder's table, float32 [pieces, width]."""
-        return self.model.get_input_embeddings().weight.detach().numpy()
+    def word_vectors(self, numbers: Sequence[int]) -> np.ndarray:
+        """What the encoder makes of each word piece alone, float32 [pieces, width]: the mean of its last states.
+
+        As model2vec does it: what a word means to the whole encoder, of which its input table knows little.
+        """
+        import torch
+
+        begin, end = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
+        found = []
+        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+            for start in range(0, len(numbers), 512):
+                batch = torch.tensor([[begin, number, end] for number in numbers[start : start + 512]])
+                found.append(self.model.bert(input_ids=batch).last_hidden_state.float().mean(1))
+        return torch.cat(found).numpy()
 
     def save(self, folder: Path) -> Path:
         """As safetensors with configuration and tokenizer, which `load` takes as `encoder` again."""
