@@ -108,14 +108,15 @@ class _Training:
             return algorithm(self, some)
 
     def fomaml(self, some: Sequence[Episode]) -> tuple[float, int]:
-        return self._first_order(some, self._batch([e.queries for e in some]))
+        return self.first_order(self._batch([e.support for e in some]), self._batch([e.queries for e in some]))
 
     def together(self, some: Sequence[Episode]) -> tuple[float, int]:
         """FOMAML whose queries have the support examples in their prompts."""
-        return self._first_order(some, self._shown(some))
+        return self.first_order(self._batch([e.support for e in some]), self._shown(some))
 
-    def _first_order(self, some: Sequence[Episode], queries: Batch) -> tuple[float, int]:
-        support, recipe = self._batch([e.support for e in some]), self.recipe
+    def first_order(self, support: Batch, queries: Batch) -> tuple[float, int]:
+        """`inner_steps` passes over the support sets and one over the queries."""
+        recipe = self.recipe
         dials = {"steps": recipe.inner_steps, "keep": recipe.rate_rate > 0, "longest": recipe.longest}
         adapted = adapt(self.learner, self.weights, self.rates, support, **dials)
         shared, rates, loss = outer_gradient(self.learner, adapted, queries)
@@ -135,15 +136,16 @@ class _Training:
     def multitask(self, some: Sequence[Episode]) -> tuple[float, int]:
         """Two plain steps, on what others take as support and as queries."""
         batches = [self._batch([e.support for e in some]), self._batch([e.queries for e in some])]
-        losses = [self._plain(batch) for batch in batches]
+        losses = [self.plain(batch) for batch in batches]
         return sum(losses) / 2, sum(batch.tokens for batch in batches)
 
     def in_prompt(self, some: Sequence[Episode]) -> tuple[float, int]:
         """One answer after all examples of its family."""
         batch = self._shown(some)
-        return self._plain(batch), batch.tokens
+        return self.plain(batch), batch.tokens
 
-    def _plain(self, batch: Batch) -> float:
+    def plain(self, batch: Batch) -> float:
+        """One step of Adam on the mean loss; that loss."""
         found, losses = gradients(self.learner, asking(self.weights), batch)
         self._move({name: gradient / batch.tasks for name, gradient in found.items()}, {})
         return losses.mean().item()
