@@ -8,6 +8,7 @@ with it, so that the search is exact and takes a millisecond or so.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from cogumi_utils.errors import CogumiError
 from cogumi_utils.schema import Example, from_table, to_table
 
 if TYPE_CHECKING:
+    import pandas as pd
     from scipy.sparse import csr_matrix
 
 FEATURES = 2**18  # hashed words and pairs
@@ -138,6 +140,28 @@ def open_store(folder: Path) -> ExampleStore:
     if wrong:
         raise _damaged(folder, f"{', '.join(wrong)} changed on disk")
     return ExampleStore(pq.read_table(folder / EXAMPLES), load_file(folder / INDEX))
+
+
+def found_own(store: ExampleStore, asked: Sequence[Example], k: int = 5) -> pd.DataFrame:
+    """How often what is retrieved is of the query's own skill, and what a search costs; one row a domain, and all.
+
+    Columns: domain, queries, nearest is its own, share of its own, ms (median), ms (p99); of this thread's own time.
+    """
+    import pandas as pd
+
+    rows = []
+    for example in asked:
+        started = time.thread_time()
+        found = store.nearest(question(example), k)
+        took, own = 1e3 * (time.thread_time() - started), [one.example.skill == example.skill for one in found]
+        rows.append((example.domain, own[:1] == [True], sum(own) / k, took))
+    frame = pd.DataFrame(rows, columns=["domain", "first", "own", "ms"])
+    groups = [*frame.groupby("domain"), ("all", frame)]
+    columns = ["domain", "queries", "nearest is its own", "share of its own", "ms (median)", "ms (p99)"]
+    table = [
+        (n, len(g), g["first"].mean(), g["own"].mean(), g["ms"].median(), g["ms"].quantile(0.99)) for n, g in groups
+    ]
+    return pd.DataFrame(table, columns=columns)
 
 
 def question(example: Example) -> str:

@@ -97,6 +97,11 @@ def episodes(some: Sequence[Family], support: int, queries: int, *, seed: int) -
     return [episode(family, support, queries, seed=seed) for family in some]
 
 
+def asked(example: Example) -> str:
+    """The question."""
+    return example.prompt[-1]["content"]
+
+
 def _example(family: Family, task: Task) -> Example:
     messages = [{"role": "user", "content": task.question}, {"role": "assistant", "content": task.answer}]
     return Example(

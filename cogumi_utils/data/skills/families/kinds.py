@@ -102,7 +102,7 @@ def units(rng: Random, tag: str, unit: str, _one: str, _two: str, operator: str)
 
     def make(draw: Random) -> Task:
         a, b = draw.randint(1, 9), draw.randint(1, 9)
-        question = f"Count in {tag}: {a} {what} and {b} {what}."
+        question = f"Count in {tag}: {a} and {b} {what}."
         return Task(question, f"{a}+{b}={a + b}. Answer: {a + b} {unit}", final(f"{a + b} {unit}"))
 
     return make
