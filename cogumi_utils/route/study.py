@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from cogumi_utils.judge import summary
 from cogumi_utils.judge.grade import prompt_text
 from cogumi_utils.route import answers, evaluate, router
+from cogumi_utils.route.references import REFERENCES
 from cogumi_utils.route.router import Router
+from cogumi_utils.route.settings import Settings
 from cogumi_utils.schema import Example
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 CHEAPEST, EVERY, DOMAINS, BOTH = "cheapest right route", "every right route", "domains", "cheapest and domains"
 DEAR = "teacher"  # the route that is asked where no other is right
+# Single words tell skills of one domain apart: the table learns on, and few of a query's rows are left out.
+SETTINGS = Settings(epochs=12, table_lr=3e-3, row_dropout=0.3)
 Probabilities = Callable[[list[str]], "np.ndarray"]
 
 
@@ -90,7 +94,16 @@ def batteries(
 def trained(fit: Battery, seed: int) -> dict[str, Router]:
     """{what it learned from: a router to the battery's routes and the dear one}."""
     names = [*fit.names, DEAR]
-    return {one: router.train(fit.texts, wanted, names, seed=seed) for one, wanted in fit.targets().items()}
+    return {
+        one: router.train(fit.texts, wanted, names, settings=SETTINGS, seed=seed)
+        for one, wanted in fit.targets().items()
+    }
+
+
+def references(fit: Battery, names: Sequence[str], seed: int) -> dict[str, Probabilities]:
+    """{name: classifier of `references.REFERENCES`} fitted on the cheapest right routes."""
+    wanted, routes = fit.targets()[CHEAPEST], [*fit.names, DEAR]
+    return {name: REFERENCES[name](fit.texts, wanted, routes, seed).probabilities for name in names}
 
 
 def judged(

@@ -51,6 +51,13 @@ def test_routers_learn_what_their_targets_say(known):
     assert found[study.DOMAINS].domain.value == 1 and found[study.CHEAPEST].closed.value == 1
 
 
+def test_references_have_the_same_face(known):
+    asked = study.references(known, ["best single route", "TF-IDF + logistic regression"], seed=1)
+    found = study.judged(asked, known, known)
+    assert found["best single route"].gain.value == 0
+    assert found["TF-IDF + logistic regression"].closed.value > 0.9
+
+
 def test_shares_by_domain_and_of_all(known):
     table = known.shares().set_index("domain")
     code = table.loc["code"]
