@@ -87,9 +87,22 @@ def _router(texts, targets, routes, seed, weights=None) -> router.Router:
     return router.train(texts, targets, routes, seed=seed, weights=weights)
 
 
-def weak_and_strong(rows: int, seed: int) -> weak_strong.Routing | None:
-    """RouteLLM's recorded verdicts, split by question, `MOST_QUESTIONS` times `rows` of them; None for no rows."""
+@dataclass(frozen=True)
+class NoRouting:
+    """In the place of a `weak_strong.Routing` where no public data is read."""
+
+    sentence: str = f"Weak against strong model: not run, {NOT_RUN}"
+
+    def table(self) -> pd.DataFrame:
+        """No rows."""
+        import pandas as pd
+
+        return pd.DataFrame({"router": []})
+
+
+def weak_and_strong(rows: int, seed: int) -> weak_strong.Routing | NoRouting:
+    """RouteLLM's recorded verdicts, split by question: `MOST_QUESTIONS` times `rows` of them, or none."""
     if not rows:
-        return None
+        return NoRouting()
     questions = weak_strong.routellm(MOST_QUESTIONS * rows)
     return weak_strong.route(questions, scorers.scorers(), weak_strong.by_question(questions, seed), seed=seed)

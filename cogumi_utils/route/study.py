@@ -140,6 +140,17 @@ def table(found: Mapping[str, evaluate.Study]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def by_eye() -> str:
+    """A router that learned from four queries, on two others and an empty one: small enough to check by reading."""
+    told = {"Write a function f(x) that returns x.": 1, "Define g(v) to return the sum.": 1, "Hello, I am Ann.": 0,
+            "Hi, I am Tom.": 0}  # fmt: skip
+    names = ["base", "code"]
+    small = router.train(list(told), evaluate.one_hot(list(told.values()), 2), names, settings=SETTINGS, seed=0)
+    asked = ("Define h(x) to retrun x.", "hi! I am Zoe", "")
+    lines = [f"learned: {text!r} -> {names[own]}" for text, own in told.items()]
+    return "\n".join([*lines, *(f"decided: {text!r} -> {small.decide(text).route}" for text in asked)])
+
+
 def surprises(test: Battery, probabilities: np.ndarray, n: int = 6) -> pd.DataFrame:
     """The `n` surest choices that were wrong where another route is right: query, skill, route taken, confidence, and
     which routes were right."""
@@ -159,3 +170,10 @@ def surprises(test: Battery, probabilities: np.ndarray, n: int = 6) -> pd.DataFr
         for place in order
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=["query", "skill", "sent to", "confidence", "right"])
+
+
+def metrics(chosen: Router, found: Mapping[str, evaluate.Study]) -> dict[str, Any]:
+    """For the manifest: what the router of the cheapest right routes reaches and weighs, and the domains' accuracy."""
+    best, parts = found[CHEAPEST], chosen.sizes().set_index("part")["bytes"]
+    shares = {"accuracy": best.answers[evaluate.ROUTED], "domain_accuracy": found[DOMAINS].domain}
+    return {**shares, "regret_to_oracle": best.regret, "head_bytes": parts["head"], "table_bytes": parts["table"]}

@@ -104,6 +104,13 @@ def curve(traffic: Traffic, points: int = 21, marked: Sequence[float] = BRIEF) -
     return pd.DataFrame(rows, columns=columns)
 
 
+def lines(traffic: Traffic) -> dict[str, tuple[list[float], list[float]]]:
+    """{by confidence, by lot: (share sent to the fallback, share answered right)}, as `plots.curves` takes them."""
+    found = curve(traffic)
+    sent = found["sent_on"].tolist()
+    return {"by confidence": (sent, found["quality"].tolist()), "by lot": (sent, found["by_lot"].tolist())}
+
+
 def table(traffic: Traffic, thresholds: Sequence[float] = BRIEF) -> pd.DataFrame:
     """A row a threshold, in words."""
     import pandas as pd

@@ -102,3 +102,9 @@ def test_where_nobody_is_right_there_is_no_gap(rows):
     found = study.judged({"any": lambda texts: np.eye(2)[[0] * len(texts)]}, nobody, nobody)
     assert list(study.gap(found["any"])) == ["not_run"] and study.table(found)["gap closed"].item() == "no gap"
     assert nobody.targets()[study.CHEAPEST][:, -1].all()
+
+
+def test_by_eye():
+    assert study.by_eye().splitlines()[4:] == [
+        "decided: 'Define h(x) to retrun x.' -> code", "decided: 'hi! I am Zoe' -> base", "decided: '' -> base"
+    ]  # fmt: skip

@@ -30,6 +30,14 @@ def test_five_queries_by_hand():
     assert at_it.sent_on == wilson(3, 5) and at_it.quality == wilson(5, 5), "a query at the threshold stays"
 
 
+def test_lines_for_a_figure_start_and_end_together():
+    lines = threshold.lines(SMALL)
+    sent, quality = lines["by confidence"]
+    assert sent == lines["by lot"][0] and (sent[0], sent[-1]) == (0.0, 1.0)
+    assert quality[0] == lines["by lot"][1][0] == 0.6 and quality[-1] == lines["by lot"][1][-1] == 0.8
+    assert max(quality) == 1.0  # three sent on: the two that were wrong among them
+
+
 def test_the_curve_goes_from_nothing_to_everything_with_the_marks_of_the_brief_on_it():
     frame = threshold.curve(SMALL, points=3)
     assert frame["sent_on"].tolist() == [0.0, 0.4, 0.4, 0.6, 0.8, 0.8, 1.0]
