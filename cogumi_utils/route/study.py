@@ -77,7 +77,7 @@ class Battery:
 
 
 def batteries(
-    base: Path, ways: Sequence[answers.Route], per_skill: Mapping[str, int], folder: Path, *, seed: int, **options: Any
+    base: Path, ways: Sequence[answers.Route], per_skill: Mapping[str, int], folder: Path, seed: int, **options: Any
 ) -> tuple[list[Battery], dict[str, pd.DataFrame]]:
     """A battery for each split, and {split: all its answers}. per_skill: {split: tasks a skill}; folder, options: of
     `answers.answered`.

@@ -91,7 +91,7 @@ def test_surprises_are_sure_and_wrong_and_another_route_was_right(known):
 
 def test_batteries_of_two_splits(base, tmp_path):
     ways = answers.routes({})
-    found, graded = study.batteries(base, ways, {"validation": 1, "test": 1}, tmp_path, seed=1, max_new_tokens=2)
+    found, graded = study.batteries(base, ways, {"validation": 1, "test": 1}, tmp_path, 1, max_new_tokens=2)
     assert [{row.split for row in one.rows} for one in found] == [{"validation"}, {"test"}]
     assert [len(frame) for frame in graded.values()] == [len(one.rows) for one in found]
     assert set(graded["test"]["route"]) == {"base"}
