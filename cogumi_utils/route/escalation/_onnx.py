@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-OPSET = 17
+OPSET, IR_VERSION = 17, 8  # what runtimes of the last years read
 INPUT, OUTPUT = "pieces", "logit"
 _GATES = (0, 3, 1, 2)  # torch: input, forget, cell, output; ONNX: input, output, forget, cell
 
@@ -34,20 +34,18 @@ def graph(weights: dict[str, np.ndarray]) -> bytes:
         "line": np.array([-1], dtype=np.int64),
     }
     nodes = [
-        helper.make_node("Transpose", [INPUT], ["turned"], perm=[1, 0]),
-        helper.make_node("Gather", ["table", "turned"], ["embedded"]),  # [pieces, texts, width]
-        helper.make_node(
-            "LSTM", ["embedded", "W", "R", "B"], ["states"], direction="bidirectional", hidden_size=hidden
-        ),
-        helper.make_node("ReduceMax", ["states"], ["highest"], axes=[0], keepdims=0),  # [directions, texts, hidden]
-        helper.make_node("ReduceMean", ["states"], ["mean"], axes=[0], keepdims=0),
-        helper.make_node("Transpose", ["highest"], ["highest by text"], perm=[1, 0, 2]),
-        helper.make_node("Transpose", ["mean"], ["mean by text"], perm=[1, 0, 2]),
-        helper.make_node("Reshape", ["highest by text", "flat"], ["highest flat"]),
-        helper.make_node("Reshape", ["mean by text", "flat"], ["mean flat"]),
-        helper.make_node("Concat", ["highest flat", "mean flat"], ["pooled"], axis=1),
-        helper.make_node("Gemm", ["pooled", "head", "bias"], ["column"]),
-        helper.make_node("Reshape", ["column", "line"], [OUTPUT]),
+        _node("Transpose", [INPUT], ["turned"], perm=[1, 0]),
+        _node("Gather", ["table", "turned"], ["embedded"]),  # [pieces, texts, width]
+        _node("LSTM", ["embedded", "W", "R", "B"], ["states"], direction="bidirectional", hidden_size=hidden),
+        _node("ReduceMax", ["states"], ["highest"], axes=[0], keepdims=0),  # [directions, texts, hidden]
+        _node("ReduceMean", ["states"], ["mean"], axes=[0], keepdims=0),
+        _node("Transpose", ["highest"], ["highest by text"], perm=[1, 0, 2]),
+        _node("Transpose", ["mean"], ["mean by text"], perm=[1, 0, 2]),
+        _node("Reshape", ["highest by text", "flat"], ["highest flat"]),
+        _node("Reshape", ["mean by text", "flat"], ["mean flat"]),
+        _node("Concat", ["highest flat", "mean flat"], ["pooled"], axis=1),
+        _node("Gemm", ["pooled", "head", "bias"], ["column"]),
+        _node("Reshape", ["column", "line"], [OUTPUT]),
     ]
     made = helper.make_graph(
         nodes,
@@ -56,9 +54,20 @@ def graph(weights: dict[str, np.ndarray]) -> bytes:
         [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["texts"])],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+    model = helper.make_model(made)
+    model.ir_version = IR_VERSION
+    del model.opset_import[:]
+    model.opset_import.append(helper.make_opsetid("", OPSET))
     checker.check_model(model)
     return model.SerializeToString()
+
+
+def _node(kind: str, inputs: list[str], outputs: list[str], **attributes):
+    from onnx import helper
+
+    node = helper.make_node(kind, inputs, outputs)
+    node.attribute.extend(helper.make_attribute(name, value) for name, value in attributes.items())
+    return node
 
 
 def int8(model: bytes) -> bytes:

@@ -49,7 +49,7 @@ class Score:
 class Detector:
     """`score` one user's turns, or `probabilities` of many texts; `save` and `load`."""
 
-    def __init__(self, model: bytes, tokenizer: Tokenizer, threshold: float = 0.5, *, model_int8: bytes | None = None):
+    def __init__(self, model: bytes, tokenizer: Tokenizer, threshold: float = 0.5, model_int8: bytes | None = None):
         """model: ONNX in float32. threshold: of the probability, chosen on validation texts (`judge.best_threshold`).
         model_int8: made from `model` where it is not given."""
         self._models = {False: model, True: model_int8 or _onnx.int8(model)}
@@ -62,7 +62,7 @@ class Detector:
     def __repr__(self) -> str:
         return f"Detector(threshold={self.threshold:.3f}, int8={self._int8}, bytes={len(self._models[self._int8])})"
 
-    def using(self, *, int8: bool | None = None, threshold: float | None = None) -> Detector:
+    def using(self, int8: bool | None = None, threshold: float | None = None) -> Detector:
         """The same detector with its int8 weights, or at another threshold. Raises CogumiError outside 0 to 1."""
         chosen = self.threshold if threshold is None else threshold
         if not 0 <= chosen <= 1:
@@ -148,7 +148,7 @@ class Detector:
         try:
             models = [(folder / name).read_bytes() for name in (MODEL, MODEL_INT8)]
             tokenizer = Tokenizer.from_str((folder / WORDS).read_text(encoding="utf-8"))
-            found = cls(models[0], tokenizer, float(manifest["threshold"]), model_int8=models[1])
+            found = cls(models[0], tokenizer, float(manifest["threshold"]), models[1])
         except CogumiError:
             raise
         except Exception as error:  # tokenizers raises plain Exception
@@ -158,7 +158,7 @@ class Detector:
                 why="its files agree with its manifest and still cannot be read",
                 fix="make it again with student.distil(...).save(folder)",
             ) from error
-        return found.using(int8=int8)
+        return found.using(int8)
 
     def _readable(self, ids: Sequence[int]) -> bool:
         """Whether there are words, and at least half of the pieces of what was said are known."""

@@ -51,7 +51,7 @@ class Teacher:
         with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
             for members in equal_length([len(one) for one in ids], _INFERENCE_BATCH):
                 batch = torch.tensor([ids[member] for member in members])
-                found[members] = self.model(input_ids=batch).logits.float().softmax(-1)[:, 1].numpy()
+                found[members] = self.model(batch).logits.float().softmax(-1)[:, 1].numpy()
         place = {text: number for number, text in enumerate(distinct)}
         return found[[place[text] for text in texts]]
 
@@ -67,7 +67,7 @@ class Teacher:
         with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
             for start in range(0, len(numbers), 512):
                 batch = torch.tensor([[begin, number, end] for number in numbers[start : start + 512]])
-                found.append(self.model.bert(input_ids=batch).last_hidden_state.float().mean(1))
+                found.append(self.model.bert(batch).last_hidden_state.float().mean(1))
         return torch.cat(found).numpy()
 
     def save(self, folder: Path) -> Path:
@@ -137,7 +137,7 @@ def _encoder(name: str) -> tuple[BertForSequenceClassification, PreTrainedTokeni
     logging.set_verbosity_error()  # that the head is new is no news
     try:
         place = _place(name)
-        model = BertForSequenceClassification.from_pretrained(place, num_labels=2, use_safetensors=True)
+        model = BertForSequenceClassification.from_pretrained(place, use_safetensors=True)  # two labels
         return model, AutoTokenizer.from_pretrained(place)
     except (OSError, ValueError, RuntimeError) as error:
         raise CogumiError(
@@ -167,7 +167,7 @@ def _lower_layers(
     truth, found = list(labels), []
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         for members in equal_length([len(one) for one in ids], settings.batch):
-            hidden = model.bert.embeddings(input_ids=torch.tensor([ids[member] for member in members]))
+            hidden = model.bert.embeddings(torch.tensor([ids[member] for member in members]))
             for layer in model.bert.encoder.layer[: settings.frozen_layers]:
                 hidden = layer(hidden)
             found.append((hidden.bfloat16(), torch.tensor([truth[member] for member in members])))
