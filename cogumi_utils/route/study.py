@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 CHEAPEST, EVERY, DOMAINS, BOTH = "cheapest right route", "every right route", "domains", "cheapest and domains"
 DEAR = "teacher"  # the route that is asked where no other is right
 # Single words tell skills of one domain apart: the table learns on, and few of a query's rows are left out.
-SETTINGS = Settings(epochs=12, table_lr=3e-3, row_dropout=0.3)
+SETTINGS = Settings(steps=200, table_lr=3e-3, row_dropout=0.3)
 Probabilities = Callable[[list[str]], "np.ndarray"]
 
 
