@@ -50,8 +50,8 @@ def main() -> None:
         f"{len(training):,} training prompts and {len(asked):,} others of {len(JUDGED)} sets, the same for all; "
         f"{len(ordinary):,} queries of {SHORTEST} to {LONGEST} characters are timed, one in {SLOW} of them for what "
         f"runs a transformer, in {rounds} rounds.",
-        "CPU: time of the thread alone, which other processes do not lengthen. times slower: median of the rounds' mean "
-        "CPU time of a decision, over that of the router in float32.",
+        "CPU: time of the thread alone, which other processes do not lengthen. times slower: median over rounds "
+        "of the mean CPU time of a decision, over that of the router in float32.",
     ]
     report.keep("router", table, notes, {"queries": len(ordinary), "rounds": rounds, "per_set": per_set})
 

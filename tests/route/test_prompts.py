@@ -104,14 +104,15 @@ def test_real_prompts_are_counted():
         "api_bank": 237, "toolalpaca": 214, "nl2bash": 800, "dolly_3k": 800, "gpteacher": 800,
     }  # fmt: skip
     assert set(found["route"]) == set(prompt_rules.ROUTES)
-    assert not found["text"].str.contains(r"(?m)^\(?A[).] |^Options:").any()
+    choices = found[found["source"].isin(["bbh", "mmlu", "aqua_rat", "arc", "qasc_dev", "flan_cot"])]
+    assert not choices["text"].str.contains(r"(?m)^\(?A[).] |^Options:").any()
     assert (found["text"].str.strip() != "").all()
 
 
 @HERE
 def test_no_real_prompt_leaks():
     """Checked otherwise than it is done: no eight words in a row of a held-out prompt stand in a training prompt."""
-    found = prompts.collect(["mmlu", "arc", "gsm8k", "aqua_rat", "flan_cot"], per_set=300)
+    found = prompts.collect(["mmlu", "arc", "aqua_rat", "flan_cot"], per_set=200)
     for _, training, held_out in prompts.leave_one_out(found, ["mmlu", "aqua_rat"]):
         grams = set().union(*(eight_words(found["text"][place]) for place in held_out))
         assert not any(eight_words(found["text"][place]) & grams for place in training)

@@ -22,7 +22,7 @@ ASKED = {
 }
 TEXTS = [form.format(word) for route in ROUTES for form in ASKED[route] for word in SUBJECTS]
 TARGETS = np.repeat(np.eye(3), 30, axis=0)
-SETTINGS = Settings(steps=150, batch=16)
+SETTINGS = Settings(steps=80, batch=16)
 
 
 @pytest.fixture(scope="module")
