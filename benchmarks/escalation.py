@@ -9,6 +9,7 @@ student is trained for a moment only: its time depends on its shape and not on w
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -96,6 +97,7 @@ def notes(taught: teacher.Teacher, detector: student.Detector, turns: list[list[
         f"{len(turns)} decisions a round, {median(pieces):.0f} word pieces in the median, {max(pieces)} at most; the "
         "teacher decides an eighth of them. CPU time of the deciding thread.",
         f"p99 of the int8 student: {tail:.3f} ms, {'within' if tail <= TARGET_MS else 'ABOVE'} {TARGET_MS} ms.",
+        f"Load average while measuring: {os.getloadavg()[0]:.1f}; a neighbour on the core lengthens the tail.",
         f"Teacher: {weights:,} bytes of safetensors.",
     ]
     for name, size in detector.sizes().items():
