@@ -70,7 +70,8 @@ class Learner(nn.Module):
         Rows are padded on the right, so that causal attention needs no mask.
         """
         model = self.adapted.get_base_model()
-        hidden = model.base_model(input_ids=batch.ids, use_cache=False).last_hidden_state
+        forward = model.base_model  # the layers without the output matrix
+        hidden = forward(input_ids=batch.ids, use_cache=False).last_hidden_state
         logits = model.get_output_embeddings()(hidden[:, :-1][batch.chosen])
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 

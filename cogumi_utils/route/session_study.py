@@ -79,10 +79,11 @@ def left_behind(folder: Path, texts: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """Turns sent to their topic's route, mean over sessions: by the query alone, and with the past beside it."""
+    """Turns sent to their topic's route, mean over sessions: with another session's past beside the query, and with its
+    own."""
 
     persistence: float
-    alone: Interval
+    with_others: Interval
     with_past: Interval
     difference: Paired
 
@@ -92,7 +93,8 @@ def worth(
     persistence: Sequence[float] = PERSISTENCE, n: int = 300, turns: int = 8, told: float = TOLD, seed: int = 0,
 ) -> list[Worth]:  # fmt: skip
     """One Worth a persistence. Both arms are logistic regressions on the router's log-probabilities, fitted on `n`
-    sessions and judged on `n` others; one also sees `session.features` of the turns before, as the router took them.
+    sessions and judged on `n` others. One sees `session.features` of the turns before, as the router took them, the
+    other those of another session: both fit as many numbers, and only the past differs.
 
     fit, judge: queries of either part, which must differ. The intervals take a session as one draw.
     """
@@ -101,11 +103,11 @@ def worth(
 
 
 def table(found: Sequence[Worth]) -> pd.DataFrame:
-    """topic stays, the query alone, with the session's past, difference."""
+    """topic stays, with another session's past, with its own, difference."""
     import pandas as pd
 
-    rows = [(f"{one.persistence:.0%}", str(one.alone), str(one.with_past), str(one.difference)) for one in found]
-    return pd.DataFrame(rows, columns=["topic stays", "the query alone", "with the session's past", "difference"])
+    rows = [(f"{one.persistence:.0%}", str(one.with_others), str(one.with_past), str(one.difference)) for one in found]
+    return pd.DataFrame(rows, columns=["topic stays", "with another session's past", "with its own", "difference"])
 
 
 def _check(fit: Pools, judge: Pools, routes: Sequence[str]) -> None:
@@ -130,12 +132,25 @@ def _worth(router, routes, fit, judge, persistence, n, turns, told, seed) -> Wor
         for part, pool in enumerate((fit, judge))
     ]
     hits = []
-    for columns in (len(routes), None):
-        (x, y), (fresh, truth) = ((rows[:, :columns], topics) for rows, topics in parts)
+    for own in (False, True):
+        (x, y), (fresh, truth) = (
+            (rows if own else of_others(rows, len(routes), n, turns), topics) for rows, topics in parts
+        )
         fitted = LogisticRegression(max_iter=2000).fit(x, y)
         hits.append((fitted.predict(fresh) == truth).reshape(n, turns).mean(axis=1))
-    alone, with_past = (bootstrap_mean_ci(each, seed, resamples=2000, unit="%") for each in hits)
-    return Worth(persistence, alone, with_past, paired_difference(*hits, seed))
+    with_others, with_past = (bootstrap_mean_ci(each, seed, resamples=2000, unit="%") for each in hits)
+    return Worth(persistence, with_others, with_past, paired_difference(*hits, seed))
+
+
+def of_others(rows: np.ndarray, routes: int, n: int, turns: int) -> np.ndarray:
+    """The same rows [n * turns, routes and then features of the past], each session with the past of the one before it.
+
+    So that both arms fit as many numbers of the same spread: a past that only steadies the fit is worth nothing.
+    """
+    import numpy as np
+
+    past = rows[:, routes:].reshape(n, turns, -1)
+    return np.hstack([rows[:, :routes], np.roll(past, 1, axis=0).reshape(n * turns, -1)])
 
 
 def _rows(router, routes: list[str], made: list, told: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -46,9 +46,9 @@ def test_the_past_helps_where_topics_stay_and_not_where_queries_are_independent(
     )
     independent, staying = found
     assert independent.difference.low < 0 < independent.difference.high and abs(independent.difference.value) < 0.03
-    assert staying.difference.low > 0.1 and staying.with_past.value > staying.alone.value
+    assert staying.difference.low > 0.1 and staying.with_past.value > staying.with_others.value
     # half of the turns say nothing: one in three of these is right by chance
-    assert independent.alone.value == pytest.approx(0.5 + 0.5 / 3, abs=0.05)
+    assert independent.with_others.value == pytest.approx(0.5 + 0.5 / 3, abs=0.05)
     frame = session_study.table(found)
     assert frame["topic stays"].tolist() == ["0%", "90%"] and "points" in frame["difference"][0]
 
