@@ -12,6 +12,7 @@ from cogumi_utils.data import skills
 from cogumi_utils.errors import CogumiError
 from cogumi_utils.model import student
 from cogumi_utils.model.packing import labelled
+from cogumi_utils.schema import Example
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +95,9 @@ def test_shuffled_keeps_the_values_and_moves_them(found):
 def test_no_chats_are_refused(loaded):
     with pytest.raises(CogumiError, match="no examples"):
         imatrix.importance(*loaded, [])
+
+
+def test_chats_in_another_language_are_refused(loaded):
+    messages = [{"role": "user", "content": "Сколько яблок у Маши?"}, {"role": "assistant", "content": "Три яблока."}]
+    with pytest.raises(CogumiError, match="spells it out"):
+        imatrix.importance(*loaded, [Example("math", "x", messages)] * 9)
