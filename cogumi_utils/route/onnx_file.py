@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from cogumi_utils.artifacts import sha256_file
+from cogumi_utils.artifacts import DIGEST, atomic_write_bytes, atomic_write_json, digest_of, sha256_file
 from cogumi_utils.errors import CogumiError
 
 if TYPE_CHECKING:
@@ -67,6 +70,34 @@ def size_table(models: dict[str, bytes], parts: dict[str, str]) -> pd.DataFrame:
         rows += [(name, part, *size) for part, size in sorted(found.items())]
         rows.append((name, "file", sum(numbers for numbers, _ in found.values()), len(model)))
     return pd.DataFrame(rows, columns=["file", "part", "parameters", "bytes"])
+
+
+def save(card: Path, body: Mapping[str, Any], files: Mapping[str, bytes]) -> Path:
+    """Write the files into the card's folder, and last of all the card: `body`, their sha256, and its own digest."""
+    card.parent.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        atomic_write_bytes(card.parent / name, content)
+    whole = {**body, "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}}
+    atomic_write_json(card, {**whole, DIGEST: digest_of(whole)})
+    return card.parent
+
+
+def read_card(card: Path, what: str) -> dict[str, Any]:
+    """What `save` wrote into the card. Raises CogumiError where it is missing, altered or none. what: "a router"."""
+    try:
+        found = json.loads(card.read_bytes())
+        body = {key: value for key, value in found.items() if key != DIGEST}
+        fault = "" if found[DIGEST] == digest_of(body) else "it does not match its own digest"
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        fault = f"{type(error).__name__}: {error}"
+    if fault:
+        raise CogumiError(
+            expected=f"the card of {what}, {card}",
+            found=fault,
+            why="it says how the model's numbers are read and what the digests of its files are",
+            fix="save it again, or copy its whole folder again from where it was made",
+        )
+    return body
 
 
 def read_checked(path: Path, sha256: str, what: str) -> bytes:

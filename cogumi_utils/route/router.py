@@ -7,13 +7,11 @@ nothing, and one that the router is not sure of, goes to the default route.
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cogumi_utils.artifacts import DIGEST, atomic_write_bytes, atomic_write_json, digest_of
 from cogumi_utils.errors import CogumiError
 from cogumi_utils.route import features, onnx_file
 from cogumi_utils.route.settings import Settings
@@ -106,13 +104,8 @@ class Router:
                 why="both files are written from the float32 weights",
                 fix="save the router that was trained, or load(folder, int8=False)",
             )
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        files = {FLOAT: self.model, INT8: self.quantised().model}
-        for name, content in files.items():
-            atomic_write_bytes(folder / name, content)
-        _write_card(folder, self, files)
-        return folder
+        body = {"routes": list(self.routes), "settings": asdict(self.settings), "features": features.VERSION}
+        return onnx_file.save(Path(folder) / CARD, body, {FLOAT: self.model, INT8: self.quantised().model})
 
 
 def train(
@@ -157,22 +150,19 @@ def _check(texts: Sequence[str], targets: np.ndarray, routes: tuple[str, ...], d
         )
 
 
-def _write_card(folder: Path, router: Router, files: dict[str, bytes]) -> None:
-    import hashlib
-
-    body = {
-        "routes": list(router.routes), "settings": asdict(router.settings), "features": features.VERSION,
-        "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
-    }  # fmt: skip
-    atomic_write_json(folder / CARD, {**body, DIGEST: digest_of(body)})
-
-
 def load(folder: Path, int8: bool = False, routes: Sequence[str] | None = None) -> Router:
     """The router that was saved in `folder`. routes: those that exist, where that is known.
 
     Raises CogumiError for a missing or altered file, a router of other features, and one that knows another route.
     """
-    card = _read_card(Path(folder) / CARD)
+    card = onnx_file.read_card(Path(folder) / CARD, "a router")
+    if card["features"] != features.VERSION:
+        raise CogumiError(
+            expected=f"a router of features of version {features.VERSION}, in {folder}",
+            found=f"features of version {card['features']}",
+            why="its table's rows stand for other words",
+            fix="train the router again",
+        )
     unknown = [] if routes is None else [route for route in card["routes"] if route not in routes]
     if unknown:
         raise CogumiError(
@@ -184,21 +174,3 @@ def load(folder: Path, int8: bool = False, routes: Sequence[str] | None = None) 
     name = INT8 if int8 else FLOAT
     model = onnx_file.read_checked(Path(folder) / name, card["files"][name], "a router")
     return Router(tuple(card["routes"]), model, Settings(**card["settings"]), int8)
-
-
-def _read_card(path: Path) -> dict[str, Any]:
-    try:
-        card = json.loads(path.read_bytes())
-        body = {key: value for key, value in card.items() if key != DIGEST}
-        fault = "" if card[DIGEST] == digest_of(body) else "it does not match its own digest"
-        fault = fault or f"features of version {card['features']}" * (card["features"] != features.VERSION)
-    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
-        fault = f"{type(error).__name__}: {error}"
-    if fault:
-        raise CogumiError(
-            expected=f"the card of a saved router, {path}, with features of version {features.VERSION}",
-            found=fault,
-            why="the card says which routes the model's columns are and what its file's digest is",
-            fix="save the router again, or copy its whole folder again from where it was made",
-        )
-    return card

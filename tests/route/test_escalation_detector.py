@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from cogumi_utils.errors import CogumiError
+from cogumi_utils.route import onnx_file
 from cogumi_utils.route.escalation import _onnx, data, judge, student, study, teacher
-from cogumi_utils.route.escalation.detector import MODEL, MODEL_INT8, SPECIAL, WORDS, Detector, Score
+from cogumi_utils.route.escalation.detector import CARD, MODEL, MODEL_INT8, SPECIAL, WORDS, Detector, Score
 from cogumi_utils.route.escalation.student import StudentSettings
 from cogumi_utils.route.escalation.teacher import Teacher, TeacherSettings
 
@@ -225,7 +226,7 @@ def test_saved_and_loaded_it_decides_the_same(detector, texts, tmp_path, int8):
     assert (loaded.probabilities(texts) == detector.using(int8=int8).probabilities(texts)).all()
 
 
-@pytest.mark.parametrize("name", [MODEL, MODEL_INT8, WORDS, "manifest.json"])
+@pytest.mark.parametrize("name", [CARD, MODEL, MODEL_INT8, WORDS, CARD])
 @pytest.mark.parametrize("harm", ["changed", "gone", "empty"])
 def test_a_file_altered_on_disk_is_refused(detector, tmp_path, name, harm):
     path = detector.save(tmp_path / "made") / name
@@ -240,11 +241,11 @@ def test_a_file_altered_on_disk_is_refused(detector, tmp_path, name, harm):
 
 
 def test_files_that_agree_with_their_manifest_and_are_no_detector_are_refused(detector, tmp_path):
-    from cogumi_utils.artifacts import describe, read_manifest, write_manifest
-
     folder = detector.save(tmp_path / "made")
-    (folder / MODEL).write_bytes(b"no model")
-    write_manifest(folder, read_manifest(folder) | {"outputs": describe(folder, [MODEL, MODEL_INT8, WORDS])})
+    files = {
+        name: b"no model" if name == MODEL else (folder / name).read_bytes() for name in (MODEL, MODEL_INT8, WORDS)
+    }
+    onnx_file.save(folder / CARD, {"threshold": 0.5}, files)
     with pytest.raises(CogumiError, match="still cannot be read"):
         Detector.load(folder)
 

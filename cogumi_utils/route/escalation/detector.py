@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cogumi_utils.artifacts import describe, verify, write_manifest
 from cogumi_utils.errors import CogumiError
+from cogumi_utils.route import onnx_file
 from cogumi_utils.route.escalation import _onnx
 from cogumi_utils.route.escalation.turns import MAX_PIECES, joined
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 SPECIAL = {"[UNK]": 0, "[SEP]": 1}
-MODEL, MODEL_INT8, WORDS = "detector.onnx", "detector.int8.onnx", "tokenizer.json"
+MODEL, MODEL_INT8, WORDS, CARD = "detector.onnx", "detector.int8.onnx", "tokenizer.json", "detector.json"
 SHOWN = 3  # reasons
 LEAST = 0.02  # fall of the probability from which a word or turn counts as a reason
 KNOWN = 0.5  # share of pieces that must be known: of another script or of pictures almost none are
@@ -128,15 +128,10 @@ class Detector:
         return {name: {**_onnx.sizes(model), "file": len(model)} for name, model in named.items()}
 
     def save(self, folder: Path) -> Path:
-        """Both ONNX files, the words, and last a manifest with their sha256 and the threshold."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / MODEL).write_bytes(self._models[False])
-        (folder / MODEL_INT8).write_bytes(self._models[True])
-        (folder / WORDS).write_text(self._tokenizer.to_str(), encoding="utf-8")
-        files = describe(folder, [MODEL, MODEL_INT8, WORDS])
-        write_manifest(folder, {"stage": "escalation", "outputs": files, "threshold": self.threshold})
-        return folder
+        """Both ONNX files, the words, and last a card with their sha256 and the threshold."""
+        words = self._tokenizer.to_str().encode()
+        files = {MODEL: self._models[False], MODEL_INT8: self._models[True], WORDS: words}
+        return onnx_file.save(Path(folder) / CARD, {"threshold": self.threshold}, files)
 
     @classmethod
     def load(cls, folder: Path, int8: bool = False) -> Detector:
@@ -144,18 +139,19 @@ class Detector:
         from tokenizers import Tokenizer
 
         folder = Path(folder)
-        manifest = verify(folder)
+        card = onnx_file.read_card(folder / CARD, "a detector")
+        names = (MODEL, MODEL_INT8, WORDS)
+        files = [onnx_file.read_checked(folder / name, card["files"][name], "a detector") for name in names]
         try:
-            models = [(folder / name).read_bytes() for name in (MODEL, MODEL_INT8)]
-            tokenizer = Tokenizer.from_str((folder / WORDS).read_text(encoding="utf-8"))
-            found = cls(models[0], tokenizer, float(manifest["threshold"]), models[1])
+            float32, int8_weights, words = files
+            found = cls(float32, Tokenizer.from_str(words.decode()), float(card["threshold"]), int8_weights)
         except CogumiError:
             raise
         except Exception as error:  # tokenizers raises plain Exception
             raise CogumiError(
                 expected=f"a detector in {folder}",
                 found=f"{type(error).__name__}: {str(error).splitlines()[0]}",
-                why="its files agree with its manifest and still cannot be read",
+                why="its files agree with its card and still cannot be read",
                 fix="make it again with student.distil(...).save(folder)",
             ) from error
         return found.using(int8)
