@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ CHEAPEST, EVERY, DOMAINS, BOTH = "cheapest right route", "every right route", "d
 DEAR = "teacher"  # the route that is asked where no other is right
 # Single words tell skills of one domain apart: the table learns on, and few of a query's rows are left out.
 SETTINGS = Settings(steps=200, table_lr=3e-3, row_dropout=0.3)
+PASSES = 15  # over a battery
 Probabilities = Callable[[list[str]], "np.ndarray"]
 
 
@@ -94,8 +95,9 @@ def batteries(
 def trained(fit: Battery, seed: int) -> dict[str, Router]:
     """{what it learned from: a router to the battery's routes and the dear one}."""
     names = [*fit.names, DEAR]
+    settings = replace(SETTINGS, steps=PASSES * -(-len(fit.texts) // SETTINGS.batch))
     return {
-        one: router.train(fit.texts, wanted, names, settings=SETTINGS, seed=seed)
+        one: router.train(fit.texts, wanted, names, settings=settings, seed=seed)
         for one, wanted in fit.targets().items()
     }
 
