@@ -51,7 +51,7 @@ def main() -> None:
         f"{len(training):,} training prompts and {len(asked):,} others of {len(JUDGED)} sets, the same for all; "
         f"{len(ordinary):,} queries of {SHORTEST} to {LONGEST} characters are timed, one in {SLOW} of them for what "
         f"runs a transformer, in {rounds} rounds.",
-        "CPU: time of the thread alone, which other processes do not lengthen. times slower: median over rounds "
+        "CPU: time of this process, which others do not lengthen. times slower: median over rounds "
         "of the mean CPU time of a decision, over that of the router in float32.",
     ]
     report.keep("router", table, notes, {"queries": len(ordinary), "rounds": rounds, "per_set": per_set})
@@ -117,9 +117,9 @@ def timings(contenders: dict[str, Decide], queries: Sequence[str], rounds: int) 
                 decide(text)
             minilm.forget()
             for text in some:
-                began, worked = time.perf_counter(), time.thread_time()
+                began, worked = time.perf_counter(), time.process_time()
                 decide(text)
-                cpus[name].append(time.thread_time() - worked)
+                cpus[name].append(time.process_time() - worked)
                 walls[name].append(time.perf_counter() - began)
             means[name].append(sum(cpus[name][-len(some) :]) / len(some))
     rows = [
