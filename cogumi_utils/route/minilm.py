@@ -70,11 +70,11 @@ def _pieces_alone(ids: range) -> np.ndarray:
     import torch
 
     encoder, found = _encoder(), []
-    tokenizer, transformer = encoder.tokenizer, encoder[0].auto_model
+    tokenizer, forward = encoder.tokenizer, encoder[0].auto_model
     for start in range(0, len(ids), 1024):
         some = torch.tensor(ids[start : start + 1024])
         first, last = (torch.full_like(some, special) for special in (tokenizer.cls_token_id, tokenizer.sep_token_id))
         with torch.no_grad():
-            states = transformer(input_ids=torch.stack([first, some, last], dim=1)).last_hidden_state
+            states = forward(input_ids=torch.stack([first, some, last], dim=1)).last_hidden_state
         found.append(states.mean(dim=1).numpy())
     return np.concatenate(found)

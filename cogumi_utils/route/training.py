@@ -103,9 +103,10 @@ def linear_table(
     slopes = np.zeros((targets.shape[1], features.ROWS))
     if len(set(route)) > 1:
         scaled = (found @ sparse.diags(rarity)).tocsr()[query]
-        model = LogisticRegression(C=strength, max_iter=200, tol=1e-3)
-        model.fit(scaled, route, sample_weight=targets[query, route] * importance[query])
-        slopes[model.classes_] = np.vstack([-model.coef_, model.coef_]) / 2 if len(model.coef_) == 1 else model.coef_
+        linear = LogisticRegression(C=strength, max_iter=200, tol=1e-3)
+        linear.fit(scaled, route, sample_weight=targets[query, route] * importance[query])
+        two = len(linear.coef_) == 1  # the slopes of two routes are stored as one difference
+        slopes[linear.classes_] = np.vstack([-linear.coef_, linear.coef_]) / 2 if two else linear.coef_
     directions = np.linalg.qr(np.random.default_rng(seed).normal(size=(DIMENSIONS, targets.shape[1])))[0]
     return ((slopes * rarity).T @ directions.T).astype(np.float32)
 
