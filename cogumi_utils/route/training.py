@@ -105,9 +105,8 @@ def linear_table(
         scaled = (found @ sparse.diags(rarity)).tocsr()[query]
         linear = LogisticRegression(C=strength, max_iter=200, tol=1e-3)
         linear.fit(scaled, route, sample_weight=targets[query, route] * importance[query])
-        slopes[linear.classes_] = (
-            np.vstack([-linear.coef_, linear.coef_]) / 2 if len(linear.coef_) == 1 else linear.coef_
-        )
+        two = len(linear.coef_) == 1  # the slopes of two routes are stored as one difference
+        slopes[linear.classes_] = np.vstack([-linear.coef_, linear.coef_]) / 2 if two else linear.coef_
     directions = np.linalg.qr(np.random.default_rng(seed).normal(size=(DIMENSIONS, targets.shape[1])))[0]
     return ((slopes * rarity).T @ directions.T).astype(np.float32)
 
