@@ -51,6 +51,12 @@ def tasks(domains: Sequence[str], per_skill: int, *, split: str, seed: int) -> l
     return skills.mixed(skills.all_skills() + new, per_skill, split=split, seed=seed)
 
 
+def foreign(domains: Sequence[str], per_skill: int, *, split: str, seed: int) -> list[Example]:
+    """Tasks of the new skills of all domains but `domains`: queries that no route was made for."""
+    new = [skill for name in specialist.DOMAINS if name not in domains for skill in specialist.specialist_skills(name)]
+    return skills.mixed(new, per_skill, split=split, seed=seed) if new else []
+
+
 def domain_of(rows: Sequence[Example], names: Sequence[str]) -> list[str]:
     """The route that carries each task's domain; the base where no route has its name."""
     return [row.domain if row.domain in names else BASE for row in rows]

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cogumi_utils.route import forms, held_out, prompts, references, router, scorers, weak_strong
+from cogumi_utils.route import forms, held_out, minilm, prompts, references, router, scorers, weak_strong
 from cogumi_utils.route.held_out import Fit, HeldOut
+from cogumi_utils.route.settings import Settings
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 ROUTER = "hashed router"
+TFIDF = "TF-IDF + logistic regression"
+RECORDED = "routellm"
+TWO, STEPS = ("weak", "strong"), 100  # a router for each target and fold is trained: few steps
 NOT_RUN = "this profile reads no public data; the profile public does"
 MOST_QUESTIONS = 5  # of RouteLLM's for each row of another set
 
@@ -43,6 +48,19 @@ class NewSets:
         ordinary, left_out = self.found[name]
         return [str(left_out.macro), str(ordinary.macro)]
 
+    def at_odds(self, most: int = 8) -> pd.DataFrame:
+        """The surest prompts of a left-out set that went to another route, two a pair of (set, route): many of them
+        could bear either label."""
+        import pandas as pd
+
+        columns = ["set", "labelled", "sent to", "confidence", "prompt"]
+        if not self.found:
+            return pd.DataFrame({name: [] for name in columns})
+        wrong = self.found[ROUTER][1].predictions.query("not right").sort_values("confidence", ascending=False)
+        pairs = wrong.groupby(["source", "predicted"], sort=False).head(2)
+        shown = pairs.rename(columns={"source": "set", "route": "labelled", "predicted": "sent to", "text": "prompt"})
+        return shown[columns].head(most).reset_index(drop=True)
+
     def mean(self) -> dict[str, Any]:
         """What the gate of the mean over left-out sets takes."""
         return {"interval": self.found[ROUTER][1].macro} if self.found else {"not_run": NOT_RUN}
@@ -63,12 +81,14 @@ class NewSets:
         )
 
 
-def new_sets(per_set: int, seed: int, also: tuple[str, ...] = ("TF-IDF + logistic regression",)) -> NewSets:
-    """`per_set` prompts of each public set, 0 for none at all. also: of `references.REFERENCES`, beside the router."""
-    if not per_set:
+def new_sets(names: Sequence[str], per_set: int, seed: int, also: Sequence[str] = (TFIDF,)) -> NewSets:
+    """Up to `per_set` prompts of each named set; those of `prompts.JUDGED` are left out in turn, the others only teach.
+
+    also: of `references.REFERENCES`, beside the router. No names: nothing is read.
+    """
+    if not names:
         return NewSets({})
-    frame = prompts.collect(per_set=per_set)
-    frame = _with_forms(frame, seed)
+    frame = _with_forms(prompts.collect(names, per_set), seed)
     fits: dict[str, Fit] = {ROUTER: _router, **{name: references.REFERENCES[name] for name in also}}
     return NewSets({
         name: (held_out.ordinary_split(frame, fit, seed=seed), held_out.leave_one_set_out(frame, fit, seed=seed))
@@ -88,21 +108,49 @@ def _router(texts, targets, routes, seed, weights=None) -> router.Router:
 
 
 @dataclass(frozen=True)
-class NoRouting:
-    """In the place of a `weak_strong.Routing` where no public data is read."""
+class Verdicts:
+    """splits: {how questions were split: what came of it}; empty where none are read."""
 
-    sentence: str = f"Weak against strong model: not run, {NOT_RUN}"
+    splits: Mapping[str, weak_strong.Routing]
 
     def table(self) -> pd.DataFrame:
-        """No rows."""
+        """split, then the columns of `weak_strong.Routing.table`: a row a split and router."""
         import pandas as pd
 
-        return pd.DataFrame({"router": []})
+        if not self.splits:
+            return pd.DataFrame({"split": [], "router": []})
+        return pd.concat([one.table().assign(split=name) for name, one in self.splits.items()]).pipe(_first, "split")
+
+    @property
+    def sentence(self) -> str:
+        if not self.splits:
+            return f"Weak against strong model: not run, {NOT_RUN}"
+        return " ".join(f"Split {name}: {one.sentence}" for name, one in self.splits.items())
 
 
-def weak_and_strong(rows: int, seed: int) -> weak_strong.Routing | NoRouting:
-    """RouteLLM's recorded verdicts, split by question: `MOST_QUESTIONS` times `rows` of them, or none."""
-    if not rows:
-        return NoRouting()
-    questions = weak_strong.routellm(MOST_QUESTIONS * rows)
-    return weak_strong.route(questions, scorers.scorers(), weak_strong.by_question(questions, seed), seed=seed)
+def weak_and_strong(names: Sequence[str], per_set: int, seed: int) -> Verdicts:
+    """RouteLLM's recorded verdicts where it is among `names`: `MOST_QUESTIONS` times `per_set` of them, at most.
+
+    Split by question, then with whole subjects left out.
+    """
+    if RECORDED not in names:
+        return Verdicts({})
+    questions = weak_strong.routellm(MOST_QUESTIONS * per_set)
+    routers = scorers.scorers(minilm.embed(questions.texts))
+    routers[ROUTER] = {"": scorers.of_router(lambda texts, targets: _two_routes(texts, targets, seed))}
+    parts = {
+        "by question": (weak_strong.by_question(questions, seed), "group"),
+        "subjects left out": (weak_strong.leaving_subjects_out(questions, seed), "subject"),
+    }
+    return Verdicts({
+        name: weak_strong.route(questions, routers, rows, seed=seed, clusters=clusters)
+        for name, (rows, clusters) in parts.items()
+    })  # fmt: skip
+
+
+def _two_routes(texts: list[str], targets: np.ndarray, seed: int):
+    return router.train(texts, targets, TWO, settings=Settings(steps=STEPS, default=TWO[0]), seed=seed).probabilities
+
+
+def _first(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    return frame[[name, *(one for one in frame if one != name)]].reset_index(drop=True)

@@ -128,3 +128,25 @@ def prefix_removal(
             if found.difference is not None and found.difference.high < -margin:
                 collapsed.setdefault(name, cut)
     return PrefixTest(cuts, collapsed, margin)
+
+
+@dataclass(frozen=True, slots=True)
+class Reworded:
+    """One router's choices on other wordings, and with the first words cut."""
+
+    changes: list[Survival]
+    cut: PrefixTest
+
+    def table(self) -> pd.DataFrame:
+        """As `table`, a row a change."""
+        return table(self.changes)
+
+    @property
+    def sentence(self) -> str:
+        return self.cut.sentence
+
+
+def reworded(router: Router, texts: Sequence[str], right: np.ndarray, groups: Sequence[str], seed: int = 0) -> Reworded:
+    """`robustness` and `prefix_removal`, by group, of one router on the same queries."""
+    found = robustness(router, texts, right, seed=seed)
+    return Reworded(found, prefix_removal(router, texts, right, groups, seed=seed))

@@ -102,6 +102,13 @@ def worth(
     return [_worth(router, list(routes), fit, judge, share, n, turns, told, seed) for share in persistence]
 
 
+def worth_of_follow_ups(
+    ask: Callable[[list[str]], np.ndarray], routes: Sequence[str], fit: Battery, judge: Battery, words: int, seed: int
+) -> list[Worth]:
+    """`worth` on the batteries' queries cut to their last `words` words (see `follow_ups`)."""
+    return worth(ask, routes, *follow_ups(fit, judge, words), seed=seed)
+
+
 def table(found: Sequence[Worth]) -> pd.DataFrame:
     """topic stays, with another session's past, with its own, difference."""
     import pandas as pd

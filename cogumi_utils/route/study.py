@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cogumi_utils.judge import summary
 from cogumi_utils.judge.grade import prompt_text
-from cogumi_utils.route import answers, evaluate, router
+from cogumi_utils.route import answers, evaluate, robustness, router, tables
 from cogumi_utils.route.references import REFERENCES
 from cogumi_utils.route.router import Router
 from cogumi_utils.route.settings import Settings
@@ -25,6 +26,7 @@ DEAR = "teacher"  # the route that is asked where no other is right
 # Single words tell skills of one domain apart: the table learns on, and few of a query's rows are left out.
 SETTINGS = Settings(steps=200, table_lr=3e-3, row_dropout=0.3)
 PASSES = 15  # over a battery
+FALLS_BELOW = (0.0, 0.5, 0.75, 0.9, 0.99)  # confidences below which a query goes to the base
 Probabilities = Callable[[list[str]], "np.ndarray"]
 
 
@@ -78,13 +80,14 @@ class Battery:
 
 
 def batteries(
-    base: Path, ways: Sequence[answers.Route], per_skill: Mapping[str, int], folder: Path, seed: int, **options: Any
+    base: Path, ways: Sequence[answers.Route], per_skill: Sequence[int], folder: Path, seed: int, **options: Any
 ) -> tuple[list[Battery], dict[str, pd.DataFrame]]:
-    """A battery for each split, and {split: all its answers}. per_skill: {split: tasks a skill}; folder, options: of
-    `answers.answered`.
+    """A battery to learn from (validation split) and one to judge on (test), and {split: all its answers}.
+
+    per_skill: tasks a skill of either; folder, options: of `answers.answered`.
     """
     found, graded = [], {}
-    for split, count in per_skill.items():
+    for split, count in zip(("validation", "test"), per_skill, strict=True):
         rows = answers.tasks([way.name for way in ways if way.adapter], count, split=split, seed=seed)
         frames = answers.answered(base, ways, rows, folder / split, **options)
         found.append(Battery(list(frames), rows, answers.correctness(frames)))
@@ -140,6 +143,38 @@ def table(found: Mapping[str, evaluate.Study]) -> pd.DataFrame:
         for name, one in found.items()
     ]  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def calibration(probabilities: np.ndarray, test: Battery, seed: int = 0) -> tables.Calibration:
+    """How far what a router of right routes says of the cheap route that it takes is how often that one is right."""
+    return tables.calibration(probabilities[:, : len(test.names)], test.right, seed=seed)
+
+
+def abstention(by_domain: Router, test: Battery, per_skill: int, seed: int) -> pd.DataFrame:
+    """`tables.abstention` of a router of domains: the queries of `test` that have an adapter of their own beside those
+    of domains that have none. No rows where every domain has one."""
+    import pandas as pd
+
+    strangers = [prompt_text(row) for row in answers.foreign(test.names, per_skill, split="test", seed=seed)]
+    if not strangers:
+        return pd.DataFrame(columns=tables.ABSTENTION)
+    own = [text for text, route in zip(test.texts, test.own, strict=True) if test.names[route] != answers.BASE]
+    foreign = [False] * len(own) + [True] * len(strangers)
+    return tables.abstention(
+        by_domain.probabilities(own + strangers), foreign, test.names.index(answers.BASE), FALLS_BELOW
+    )
+
+
+def reworded(by_domain: Router, test: Battery, seed: int) -> robustness.Reworded:
+    """What becomes of the choices of a router of domains on other wordings of the test's queries."""
+    own = evaluate.one_hot(test.own, len(by_domain.routes))
+    return robustness.reworded(by_domain.probabilities, test.texts, own, test.domains, seed)
+
+
+def alike(chosen: Router, test: Battery) -> float:
+    """Share of queries that the router and its int8 form send to the same route."""
+    decided = (evaluate.choices(one.probabilities(test.texts)) for one in (chosen, chosen.quantised()))
+    return float(operator.eq(*decided).mean())
 
 
 def by_eye() -> str:

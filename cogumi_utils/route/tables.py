@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MACRO = "mean of the groups"
+ABSTENTION = ["threshold", "of no domain, to the base", "of a domain, to the base"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,7 @@ def abstention(
     for threshold in thresholds:
         falls = ((given.argmax(axis=1) == base) | (given.max(axis=1) < threshold)).astype(float)
         rows.append((threshold, str(share(falls[foreign])), str(share(falls[~foreign]))))
-    return pd.DataFrame(rows, columns=["threshold", "of no domain, to the base", "of a domain, to the base"])
+    return pd.DataFrame(rows, columns=ABSTENTION)
 
 
 def worst(

@@ -111,13 +111,19 @@ def lines(traffic: Traffic) -> dict[str, tuple[list[float], list[float]]]:
     return {"by confidence": (sent, found["quality"].tolist()), "by lot": (sent, found["by_lot"].tolist())}
 
 
-def table(traffic: Traffic, thresholds: Sequence[float] = BRIEF) -> pd.DataFrame:
-    """A row a threshold, in words."""
+def table(traffic: Traffic, thresholds: Sequence[float] = BRIEF, seed: int = 0) -> pd.DataFrame:
+    """A row a threshold, in words; beside the one above it, and after how many queries the two could be told apart."""
     import pandas as pd
 
-    outcomes = [at(level, traffic) for level in thresholds]
-    rows = [(f"{one.threshold:.6g}", str(one.sent_on), str(one.quality), str(one.cost)) for one in outcomes]
-    return pd.DataFrame(rows, columns=["threshold", "sent to the fallback", "answered right", "cost of a query"])
+    outcomes, told = [at(level, traffic) for level in thresholds], to_tell(thresholds, traffic, seed)
+    rows = [
+        (f"{one.threshold:.6g}", str(one.sent_on), str(one.quality), str(one.cost), *beside)
+        for one, beside in zip(
+            outcomes, [("", ""), *told[["quality", "queries needed"]].astype(str).to_numpy()], strict=True
+        )
+    ]
+    columns = ["threshold", "sent to the fallback", "answered right", "cost of a query"]
+    return pd.DataFrame(rows, columns=[*columns, "beside the one above", "queries to tell them apart"])
 
 
 def for_share(share: float, confidence: Sequence[float]) -> float:
@@ -236,13 +242,13 @@ def queries_to_tell(gained: float, lost: float, power: float = POWER, confidence
 
 
 def to_tell(thresholds: Sequence[float], traffic: Traffic, seed: int = 0, power: float = POWER) -> pd.DataFrame:
-    """A row a pair of thresholds: difference in quality, queries that differ, queries needed to tell the two apart."""
+    """A row a neighbouring pair: difference in quality, queries that differ, queries needed to tell the two apart."""
     import itertools
 
     import pandas as pd
 
     rows = []
-    for low, high in itertools.combinations(sorted(thresholds), 2):
+    for low, high in itertools.pairwise(sorted(thresholds)):
         found = difference(low, high, traffic, seed)
         needed = queries_to_tell(found.gained / found.n, found.lost / found.n, power)
         rows.append((f"{low:g} → {high:g}", str(found), found.gained + found.lost, needed))

@@ -47,14 +47,15 @@ def test_a_large_group_trains_and_the_others_are_dealt_by_their_name_alone():
 @here
 def test_rows_and_labels_of_the_public_sets():
     counts = {}
-    for name in ("go_emotions", "bitext", "banking77", "clinc150"):
+    for name in ("go_emotions", data.BITEXT, "banking77", "clinc150"):
         for split in ("train", "validation", "test"):
             table = data.read([name], split)
             counts[name, split] = (len(table), int(table["label"].sum()))
     assert counts == {
         ("go_emotions", "train"): (43410, 6668), ("go_emotions", "validation"): (5426, 853),
-        ("go_emotions", "test"): (5427, 858), ("bitext", "train"): (13037, 1011),
-        ("bitext", "validation"): (3201, 249), ("bitext", "test"): (5296, 512), ("banking77", "train"): (10003, 0),
+        ("go_emotions", "test"): (5427, 858), (data.BITEXT, "train"): (13037, 1011),
+        (data.BITEXT, "validation"): (3201, 249), (data.BITEXT, "test"): (5296, 512),
+        ("banking77", "train"): (10003, 0),
         ("banking77", "validation"): (0, 0), ("banking77", "test"): (3080, 0), ("clinc150", "train"): (15100, 0),
         ("clinc150", "validation"): (3100, 0), ("clinc150", "test"): (5500, 0),
     }  # fmt: skip
@@ -62,10 +63,10 @@ def test_rows_and_labels_of_the_public_sets():
 
 @here
 def test_groups_of_bitext_are_in_one_split_only_and_a_limit_is_kept():
-    groups = [set(data.read(["bitext"], split)["group"]) for split in ("train", "validation", "test")]
+    groups = [set(data.read([data.BITEXT], split)["group"]) for split in ("train", "validation", "test")]
     assert sum(map(len, groups)) == len(set.union(*groups))
-    some = data.read(["go_emotions", "bitext"], "train", limit=100)
-    assert some["set"].value_counts().to_dict() == {"go_emotions": 100, "bitext": 100}
+    some = data.read(["go_emotions", data.BITEXT], "train", limit=100)
+    assert some["set"].value_counts().to_dict() == {"go_emotions": 100, data.BITEXT: 100}
     assert 0 < some["label"].mean() < 0.5
 
 
@@ -91,3 +92,9 @@ def test_the_end_of_a_call_gives_its_label_away_and_its_start_does_not():
     found = calls.compare(calls.read()).set_index("read")["PR-AUC"]
     assert found["all turns"].low > 0.65 and found["only who spoke last"].low > 0.5
     assert found["first 12 turns"].high < 0.5
+    assert calls.study([calls.NAME])["PR-AUC"].tolist() == found.tolist()
+
+
+def test_calls_that_are_not_named_are_not_read(monkeypatch):
+    monkeypatch.delenv("COGUMI_DATA", raising=False)
+    assert list(calls.study(["routellm"])) == calls.COLUMNS and not len(calls.study([]))

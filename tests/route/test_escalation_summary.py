@@ -29,3 +29,11 @@ def test_the_table_of_the_judge_has_these_columns():
     scores = {name: [0.1, 0.9, 0.2, 0.8] for name in ("teacher", "student")}
     judged = judge.compare(frame, scores, {"teacher": 0.5, "student": 0.5}, base_rate=0.1)
     assert summary.farthest(judged).value == 0 and summary.metrics(judged)["escalation_pr_auc"].value == 1
+
+
+def test_what_becomes_of_a_thousand_users():
+    share = Interval(0.8, 0.7, 0.9, 50)
+    shown = row("a", "student", 0.8, Interval(-1.0, -3.0, 1.0, 100, "points")) | {"recall": share}
+    judged = pd.DataFrame([shown | {"false alarms": Interval(0.05, 0.0, 0.1, 50)}])
+    table = summary.risk(judged, 0.1)
+    assert table.iloc[0].tolist() == ["a", 80, 20, 45, 855]

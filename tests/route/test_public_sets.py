@@ -49,14 +49,27 @@ def test_gates_take_the_mean_and_the_worst_of_left_out_sets(found):
 
 
 def test_without_public_data_gates_are_not_run_and_tables_are_empty():
-    nothing = public_sets.new_sets(0, 1)
+    nothing = public_sets.new_sets([], 10, 1)
     assert not len(nothing.table()) and list(nothing.mean()) == list(nothing.worst()) == ["not_run"]
-    both = public_sets.weak_and_strong(0, 1)
+    both = public_sets.weak_and_strong([], 10, 1)
     assert not len(both.table()) and "not run" in both.sentence and "Not run" in nothing.sentence
+
+
+def test_the_surest_prompts_that_went_elsewhere_two_a_pair(found):
+    table = found.at_odds()
+    wrong = {
+        name for name, route in (("gsm8k", "reasoning"), ("mbpp", "code")) if name == "mbpp" and ROUTES[0] != route
+    }
+    assert set(table["set"]) == wrong and len(table) == 2 * len(wrong)
+    assert set(table["labelled"]) <= {"code"} and set(table["sent to"]) <= {ROUTES[0]}
+    assert len(found.at_odds(1)) == min(1, len(wrong)) and not len(public_sets.new_sets([], 10, 1).at_odds())
 
 
 @pytest.mark.skipif(not os.environ.get("COGUMI_DATA"), reason="COGUMI_DATA names no folder with the public sets")
 def test_weak_and_strong_models_on_a_few_recorded_questions():
-    both = public_sets.weak_and_strong(60, 1)
-    assert len(both.rows) == pytest.approx(150, abs=15)
-    assert {"by lot", "TF-IDF + logistic regression"} <= set(both.table()["router"])
+    both = public_sets.weak_and_strong([public_sets.RECORDED], 60, 1)
+    table = both.table()
+    assert list(table["split"].unique()) == ["by question", "subjects left out"]
+    assert {"by lot", "TF-IDF + logistic regression", "kNN on MiniLM", public_sets.ROUTER} <= set(table["router"])
+    assert len(both.splits["by question"].rows) == pytest.approx(150, abs=15)
+    assert len(both.splits["subjects left out"].rows) == 300  # each question once

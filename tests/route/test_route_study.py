@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cogumi_utils.data.skills import specialist
 from cogumi_utils.route import answers, study
 
 
@@ -78,6 +79,34 @@ def test_a_knowing_router_closes_the_gap_and_the_single_route_is_the_one_of_the_
     assert list(table["router"]) == ["knows", "base"] and table.loc[0, "right answers"].startswith("97.5%")
 
 
+def test_a_confidence_that_is_right_is_calibrated_and_the_dear_route_is_no_choice(known):
+    sure = np.hstack([knowing(known)(known.texts), np.ones((40, 1))])
+    found = study.calibration(sure, known)
+    assert found.plain.value == pytest.approx(1 / 40) and found.brier.value == pytest.approx(1 / 40)  # the first task
+    assert study.calibration(sure * 0.5, known).plain.value == pytest.approx(39 / 40 - 0.5)
+
+
+def test_queries_of_domains_without_an_adapter_should_fall_to_the_base(known):
+    class Knows:
+        routes = ("base", "code", "teacher")
+
+        def probabilities(self, texts):
+            return np.array([[0.4, 0.6, 0] if text in own else [0.9, 0.1, 0] for text in texts])
+
+    own = {text for text, route in zip(known.texts, known.own, strict=True) if route == 1}
+    table = study.abstention(Knows(), known, 1, seed=1).set_index("threshold")
+    assert list(table.index) == list(study.FALLS_BELOW) and len(own) > 3
+    assert all(text.startswith("100.0%") for text in table["of no domain, to the base"])
+    falls = list(table["of a domain, to the base"])
+    assert [text.split("%")[0] for text in falls] == ["0.0", "0.0", "100.0", "100.0", "100.0"]
+    everybody = study.Battery(["base", *specialist.DOMAINS], known.rows, known.right)
+    assert not len(study.abstention(Knows(), everybody, 1, seed=1))
+
+
+def test_int8_decides_like_float32_on_what_was_learned(known):
+    assert study.alike(study.trained(known, seed=1)[study.DOMAINS], known) == 1
+
+
 def test_surprises_are_sure_and_wrong_and_another_route_was_right(known):
     swapped = 1 - knowing(known)(known.texts)
     given = np.hstack([swapped * np.linspace(0.5, 1, 40)[:, None], np.zeros((40, 1))])
@@ -91,7 +120,7 @@ def test_surprises_are_sure_and_wrong_and_another_route_was_right(known):
 
 def test_batteries_of_two_splits(base, tmp_path):
     ways = answers.routes({})
-    found, graded = study.batteries(base, ways, {"validation": 1, "test": 1}, tmp_path, 1, max_new_tokens=2)
+    found, graded = study.batteries(base, ways, [1, 1], tmp_path, 1, max_new_tokens=2)
     assert [{row.split for row in one.rows} for one in found] == [{"validation"}, {"test"}]
     assert [len(frame) for frame in graded.values()] == [len(one.rows) for one in found]
     assert set(graded["test"]["route"]) == {"base"}

@@ -45,7 +45,10 @@ def test_the_curve_goes_from_nothing_to_everything_with_the_marks_of_the_brief_o
     assert frame["quality"].iloc[0] == pytest.approx(0.6) and frame["quality"].iloc[-1] == pytest.approx(0.8)
     assert frame["by_lot"].iloc[3] == pytest.approx(0.4 * 0.6 + 0.6 * 0.8)
     assert frame["cost"].iloc[[0, -1]].tolist() == [1, 11]
-    assert threshold.table(SMALL)["threshold"].tolist() == ["0.75", "0.8", "0.85"]
+    table = threshold.table(SMALL)
+    assert table["threshold"].tolist() == ["0.75", "0.8", "0.85"]
+    needed = [str(threshold.queries_to_tell(1 / 5, 0))] * 2
+    assert table["queries to tell them apart"].tolist() == ["", *needed]
 
 
 @pytest.mark.parametrize(
@@ -115,10 +118,12 @@ def test_two_thresholds_differ_only_between_them():
     found = threshold.difference(0.75, 0.80, SMALL)
     assert (found.gained, found.lost, found.n) == (1, 0, 5)
     frame = threshold.to_tell((0.85, 0.75, 0.80), SMALL)
-    assert frame["thresholds"].tolist() == ["0.75 → 0.8", "0.75 → 0.85", "0.8 → 0.85"]
-    assert frame["queries that differ"].tolist() == [1, 2, 1]
+    assert frame["thresholds"].tolist() == ["0.75 → 0.8", "0.8 → 0.85"]
+    assert frame["queries that differ"].tolist() == [1, 1]
     assert frame["queries needed"].iloc[0] == threshold.queries_to_tell(1 / 5, 0)
-    assert np.isnan(frame["queries needed"].iloc[1]), "one gained, one lost: no difference to find"
+    level = threshold.to_tell((0.75, 0.85), SMALL)
+    assert level["queries that differ"].tolist() == [2]
+    assert level["queries needed"].isna().all(), "one gained, one lost: no difference to find"
 
 
 @pytest.mark.parametrize(

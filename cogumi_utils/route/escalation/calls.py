@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 NAME, POSITIVE = "betold", "luhf"
 CALLER = "nlu"  # the turns that the machine understood; "nlg" are those that it spoke
+COLUMNS = ["read", "n", "share positive", "PR-AUC"]
 VIEWS: dict[str, Callable[[list[str]], list[str]]] = {
     "first 8 turns": lambda turns: turns[:8],
     "first 12 turns": lambda turns: turns[:12],
@@ -48,6 +49,13 @@ def table(rows: Sequence[Row]) -> pd.DataFrame:
     return pd.DataFrame(kept, columns=["turns", "label", "split"])
 
 
+def study(names: Sequence[str], seed: int = 0) -> pd.DataFrame:
+    """`compare` on the set where it is among `names`; else no rows."""
+    import pandas as pd
+
+    return compare(read(), seed) if NAME in names else pd.DataFrame(columns=COLUMNS)
+
+
 def compare(calls: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """A row a view of the call: what is read, n, share positive, PR-AUC of a linear model over its intents.
 
@@ -62,7 +70,7 @@ def compare(calls: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
             [view(list(one)) for one in known["turns"]], known["label"], [view(list(one)) for one in asked["turns"]]
         )
         rows.append((name, len(asked), share, pr_auc(asked["label"], scores, seed=seed)))
-    return pd.DataFrame(rows, columns=["read", "n", "share positive", "PR-AUC"])
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _turns(row: Row) -> list[str]:

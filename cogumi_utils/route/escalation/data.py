@@ -1,8 +1,9 @@
 """Public texts of users, dissatisfied or not, one table for all sets: text, label, set, split, kind, group.
 
 - go_emotions: comments on Reddit; anger, annoyance, disappointment and disapproval against the rest. Official splits.
-- bitext: requests to a customer service; a complaint or a call for a human against the rest. The set has no splits of
-  its own and is made of few patterns, so groups of near copies are dealt out whole, the largest to training.
+- bitext_customer_support_20k: requests to a customer service; a complaint or a call for a human against the rest. The
+  set has no splits of its own and is made of few patterns, so groups of near copies are dealt out whole, the largest to
+  training.
 - banking77 and clinc150: requests to a bank and to an assistant, all of them calm: what fires here is a false alarm.
   Some of them are of people with a problem; the sets say what is asked for and not how people feel.
 """
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 COLUMNS = ["text", "label", "set", "split", "kind", "group"]
 # the places of anger, annoyance, disappointment and disapproval among the set's 28 emotions
 DISSATISFIED_EMOTIONS = {"2": "anger", "3": "annoyance", "9": "disappointment", "10": "disapproval"}
+BITEXT = "bitext_customer_support_20k"
 DISSATISFIED_INTENTS = ("complaint", "contact_human_agent")
 LARGE = 0.01  # share of its set from which a group of near copies is for training
 
@@ -59,6 +61,11 @@ def read(
     return pd.concat(tables, ignore_index=True)[COLUMNS]
 
 
+def read_splits(sets: Sequence[str], **options) -> dict[str, pd.DataFrame]:
+    """{split: `read` of the embedded dialogues and of the named public sets}. options: those of `read`."""
+    return {split: read([DIALOGUES, *sets], split, **options) for split in SPLITS}
+
+
 def _public(name: str, split: str) -> pd.DataFrame:
     import pandas as pd
 
@@ -88,7 +95,7 @@ def _go_emotions(split: str) -> list[tuple]:
 
 
 def _bitext(split: str) -> list[tuple]:
-    rows = sources.load("bitext_customer_support_20k", purpose="train")
+    rows = sources.load(BITEXT, purpose="train")
     names = [
         f"{row['intent']}: {words}" for row, words in zip(rows, wordings([r["utterance"] for r in rows]), strict=True)
     ]
@@ -129,7 +136,7 @@ def _calm(name: str, kind: str) -> Callable[[str], list[tuple]]:
 
 _READERS: dict[str, Callable[[str], list[tuple]]] = {
     "go_emotions": _go_emotions,
-    "bitext": _bitext,
+    BITEXT: _bitext,
     "banking77": _calm("banking77", "category"),
     "clinc150": _calm("clinc150", "intent"),
 }

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RESAMPLES = 1000
+OUTCOMES = (
+    "dissatisfied and noticed", "dissatisfied and missed", "content and disturbed", "content and left in peace",
+)  # fmt: skip
 
 
 def checked(labels: Sequence[int], scores: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
@@ -159,12 +162,9 @@ def _rows(name: str, group: pd.DataFrame, scores: Mapping, thresholds: Mapping, 
 def risk(recall: float, alarms: float, base_rate: float, users: int = 1000) -> dict[str, float]:
     """What happens to so many users: escalated rightly, escalated wrongly, dissatisfied and missed, left in peace."""
     unhappy = users * base_rate
-    return {
-        "dissatisfied and noticed": unhappy * recall,
-        "dissatisfied and missed": unhappy * (1 - recall),
-        "content and disturbed": (users - unhappy) * alarms,
-        "content and left in peace": (users - unhappy) * (1 - alarms),
-    }
+    content = users - unhappy
+    found = (unhappy * recall, unhappy * (1 - recall), content * alarms, content * (1 - alarms))
+    return dict(zip(OUTCOMES, found, strict=True))
 
 
 def _rate(truth: np.ndarray, base_rate: float | None) -> float:

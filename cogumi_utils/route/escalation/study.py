@@ -73,7 +73,7 @@ def leave_one_out(train_rows: pd.DataFrame, validation: pd.DataFrame, test: pd.D
             expected="at least two sets with dissatisfied and other users",
             found=", ".join(map(str, both)) or "none",
             why="what is left out must leave something to learn from",
-            fix='data.read(["dialogues", "go_emotions", "bitext"], split)',
+            fix='data.read(["dialogues", "go_emotions", "bitext_customer_support_20k"], split)',
         )
     tables = []
     for name in both:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cogumi_utils.route.escalation import judge
 from cogumi_utils.route.escalation.study import MODELS
 
 if TYPE_CHECKING:
@@ -22,6 +23,17 @@ def student_rows(judged: pd.DataFrame) -> pd.DataFrame:
 def farthest(judged: pd.DataFrame) -> Interval:
     """Points of PR-AUC that the student has more than its teacher, in the set where that may be least."""
     return min(student_rows(judged)["against the first"], key=lambda one: one.low)
+
+
+def risk(judged: pd.DataFrame, base_rate: float, users: int = 1000) -> pd.DataFrame:
+    """A row a set: what happens to so many users, of whom `base_rate` are dissatisfied, at the student's threshold."""
+    import pandas as pd
+
+    rows = [
+        {"set": row["set"], **judge.risk(row["recall"].value, row["false alarms"].value, base_rate, users)}
+        for row in student_rows(judged).to_dict("records")
+    ]
+    return pd.DataFrame(rows).round(0).astype(dict.fromkeys(judge.OUTCOMES, int))
 
 
 def metrics(judged: pd.DataFrame) -> dict[str, Interval]:
