@@ -41,6 +41,8 @@ def show_markdown(text: str) -> None:
 
 def show_table(frame: pd.DataFrame, caption: str = "") -> None:
     """A plain HTML table under its caption, at most `MAX_ROWS` rows, floats with 4 significant digits."""
+    if frame.empty:
+        return show({"text/html": f"<p><em>{html.escape(caption)}</em> No rows.</p>"}, f"{caption}\nNo rows.".strip())
     shown, rest = frame.head(MAX_ROWS), len(frame) - MAX_ROWS
     more = f"… {rest} more rows in the CSV file" if rest > 0 else ""
     style = {"index": False, "float_format": short, "na_rep": ""}

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from cogumi_utils import params
 from cogumi_utils.data import sources
 from cogumi_utils.judge.grade import verdicts
+from cogumi_utils.pipeline import require_sources
 from cogumi_utils.schema import from_table, to_table
 
 pytestmark = pytest.mark.skipif(
@@ -143,3 +145,9 @@ def test_all_sets_are_here_with_a_reference_each():
     assert set(sources.catalogue().here) == {"local"}
     reference = sources.raw_reference("openai/gsm8k")
     assert (reference["origin"], reference["rows"], reference["licence"]) == ("local", 8792, "MIT")
+
+
+@pytest.mark.parametrize("profile", params.profiles())
+def test_every_profile_finds_the_sets_that_its_parameters_name(profile):
+    """Checked before the first kernel of a chain: a name that no source has would stop it there."""
+    require_sources(params.load_profile(profile).values())

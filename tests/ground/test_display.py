@@ -93,6 +93,13 @@ def test_a_table_outside_a_kernel_is_printed(capsys):
     assert capsys.readouterr().out == "Two rows\n a   b\n 1 0.5\n 2    \n"
 
 
+def test_a_table_without_rows_says_so(monkeypatch):
+    seen = []
+    monkeypatch.setattr(display, "show", lambda bundle, plain: seen.append((bundle["text/html"], plain)))
+    display.show_table(pd.DataFrame(columns=["a"]), "Wrong & sure")
+    assert seen == [("<p><em>Wrong &amp; sure</em> No rows.</p>", "Wrong & sure\nNo rows.")]
+
+
 def test_equal_figures_are_equal_bytes_whatever_their_dpi():
     def figure(dpi: int) -> Figure:
         made = Figure(figsize=(2, 1), dpi=dpi)
