@@ -22,7 +22,7 @@ LEAST = dict.fromkeys(KINDS, {"train": 28, "validation": 8, "test": 14}) | dict.
     _phrases.TURNS, {"train": 10, "validation": 5, "test": 8}
 )
 # What `make(200, split, seed=1)` says. When it changes, all that was learnt from dialogues is to be learnt anew.
-SAID = {"train": "", "validation": "", "test": ""}
+SAID = {"train": "d1d0cfc03ff6f9d6", "validation": "640cc703cc007403", "test": "cc4798824ae1387c"}
 
 
 def wordings(split: str) -> list[str]:
@@ -97,8 +97,8 @@ def test_dialogues_are_those_that_models_were_trained_and_judged_on(split):
         ("Slow clap. |", "Slow clap. | | |", "not one to 3 wordings in sarcastic, test"),
         ("Slow clap. |", "Slow {clap}. |", "a slot that nothing fills in sarcastic, test"),
         ("Slow clap. |", "Slow {clap. |", "a slot that nothing fills in sarcastic, test"),
-        ("my parcel | ", "", "a topic without 4 parts"),
-        ("my parcel | ", "my {colour} parcel | ", "slots of the topic"),
+        ("my parcel | find", "find", "a topic without 4 parts"),
+        ("my parcel | find", "my {colour} parcel | find", "slots of the topic"),
         ("\nafter:", "\nopeners:", "'openers' is given twice"),
     ],
 )
