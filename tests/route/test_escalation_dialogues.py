@@ -5,21 +5,21 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import tomllib
 from collections import defaultdict
 from hashlib import blake2b
-from pathlib import Path
 
 import pytest
 
 from cogumi_utils.errors import CogumiError
-from cogumi_utils.route.escalation import _phrases, dialogues
+from cogumi_utils.paths import params_dir
+from cogumi_utils.route.escalation import dialogues, phrases
 from cogumi_utils.route.escalation.turns import LAST_TURNS, LONGEST, joined
 
+FILE = params_dir() / "phrases.yaml"
 KINDS = [name for names in dialogues.kinds().values() for name in names]
 # Families there are at least: few wordings teach little, and a test of few says little.
 LEAST = dict.fromkeys(KINDS, {"train": 28, "validation": 8, "test": 14}) | dict.fromkeys(
-    _phrases.TURNS, {"train": 10, "validation": 5, "test": 8}
+    phrases.TURNS, {"train": 10, "validation": 5, "test": 8}
 )
 # All wordings and `make(200, split, seed=1)`: when one changes, what was learnt from dialogues is to be learnt anew.
 SAID = {"train": "8234c6236f652c8a", "validation": "4a1115da2b49c1ba", "test": "355bae761c4c5771"}
@@ -104,20 +104,20 @@ def test_dialogues_are_those_that_models_were_trained_and_judged_on(split):
     ],
 )
 def test_a_fault_in_the_file_is_named(old, new, fault, tmp_path):
-    text = _phrases.FILE.read_text(encoding="utf-8")
+    text = FILE.read_text(encoding="utf-8")
     assert text.count(old) == 1
     (tmp_path / "phrases.yaml").write_text(text.replace(old, new), encoding="utf-8")
     with pytest.raises(CogumiError) as raised:
-        _phrases.read(tmp_path / "phrases.yaml")
+        phrases.read_file(tmp_path / "phrases.yaml")
     assert fault in raised.value.found
 
 
 def test_a_line_that_is_added_is_said_and_a_comment_is_not(tmp_path):
-    text = _phrases.FILE.read_text(encoding="utf-8")
+    text = FILE.read_text(encoding="utf-8")
     added = text.replace("      Slow clap. |", "      # claps\n\n      How: slow! | {ask}, slowly\n      Slow clap. |")
     (tmp_path / "phrases.yaml").write_text(added, encoding="utf-8")
     before, after = (
-        set(_phrases.read(path).ways["sarcastic"]["test"]) for path in (_phrases.FILE, tmp_path / "phrases.yaml")
+        set(phrases.read_file(path).ways["sarcastic"]["test"]) for path in (FILE, tmp_path / "phrases.yaml")
     )
     assert after - before == {("How: slow!", "{ask}, slowly")} and before < after
 
@@ -125,24 +125,18 @@ def test_a_line_that_is_added_is_said_and_a_comment_is_not(tmp_path):
 def test_the_file_is_read_once_and_brings_in_nothing_heavy():
     code = (
         "import sys\n"
-        "from cogumi_utils.route.escalation import _phrases, dialogues\n"
-        "dialogues.make(5, 'train'); _phrases.read_yaml = None; dialogues.make(5, 'test')\n"
+        "from cogumi_utils.route.escalation import phrases, dialogues\n"
+        "dialogues.make(5, 'train'); phrases.read_yaml = None; dialogues.make(5, 'test')\n"
         "print(sorted({'torch', 'pandas', 'numpy', 'sklearn', 'transformers'} & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.stdout.strip(), done.returncode) == ("[]", 0), done.stderr
 
 
-def test_the_file_goes_with_the_package():
-    root = Path(__file__).parents[2]
-    patterns = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["*"]
-    assert any(_phrases.FILE.match(pattern) for pattern in patterns)
-
-
 def test_what_is_repeated_was_asked_in_one_of_the_turns_that_are_read():
     repeated = [one for one in dialogues.make(1000, "train", seed=1) if one.kind == "repeats"]
     questions = [
-        sum(topic[2][:12].lower() in joined(one.turns).lower() for topic in _phrases.read().topics) for one in repeated
+        sum(topic[2][:12].lower() in joined(one.turns).lower() for topic in phrases.read().topics) for one in repeated
     ]
     assert len(repeated) > 50 and min(questions) >= 1
 

@@ -2,7 +2,7 @@
 
 Only the user's own turns are read, so that no apology of the system can raise the alarm. Hard negatives speak badly of
 the world and not of the service, cancel politely, correct themselves, mention people, or are content after a complaint.
-The wordings are in `phrases.yaml`; to add some, add lines.
+The wordings are in `params/phrases.yaml`; to add some, add lines.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cogumi_utils.errors import CogumiError
-from cogumi_utils.route.escalation import _phrases
-from cogumi_utils.route.escalation._phrases import SPLITS, Family
+from cogumi_utils.route.escalation import phrases
+from cogumi_utils.route.escalation.phrases import SPLITS, Family
 from cogumi_utils.route.escalation.turns import joined
 
 if TYPE_CHECKING:
@@ -62,17 +62,17 @@ def frame(dialogues: Sequence[Dialogue], split: str) -> pd.DataFrame:
 
 def kinds() -> dict[str, tuple[str, ...]]:
     """The kinds of dialogue that are "dissatisfied" and those that are "calm"."""
-    return dict(_phrases.read().kinds)
+    return dict(phrases.read().kinds)
 
 
 def families(name: str, split: str) -> tuple[Family, ...]:
     """The wordings of one kind (or of "openers", "middles", "questions", "after") in one split, by family."""
-    return _phrases.read().ways[name][split]
+    return phrases.read().ways[name][split]
 
 
 def _dialogue(draw: random.Random, split: str, dissatisfied: bool) -> Dialogue:
     kind = draw.choice(kinds()["dissatisfied" if dissatisfied else "calm"])
-    topic = dict(zip(_phrases.TOPIC, draw.choice(_phrases.read().topics), strict=True))
+    topic = dict(zip(phrases.TOPIC, draw.choice(phrases.read().topics), strict=True))
     slots = {name: part.format(**_fillers(draw)) for name, part in topic.items()}
 
     def say(family: tuple[str, ...]) -> str:
@@ -98,7 +98,7 @@ def _end(draw: random.Random, kind: str) -> list[str]:
 
 
 def _fillers(draw: random.Random) -> dict[str, str]:
-    return {name: draw.choice(values) for name, values in _phrases.read().fillers.items()}
+    return {name: draw.choice(values) for name, values in phrases.read().fillers.items()}
 
 
 def _typed(draw: random.Random, sentence: str) -> str:

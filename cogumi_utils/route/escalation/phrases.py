@@ -1,4 +1,4 @@
-"""Reads `phrases.yaml`: what users of the embedded dialogues say, by kind and split.
+"""Reads `params/phrases.yaml`: what users of the embedded dialogues say, by kind and split.
 
 A line of a block is a family, its wordings between " | ": written so, a wording that begins with a brace or holds a
 colon needs no quotes, and all is read in some 30 ms. An empty line or one that begins with # says nothing.
@@ -14,9 +14,9 @@ from string import Formatter
 from typing import Any
 
 from cogumi_utils.errors import CogumiError
+from cogumi_utils.paths import params_dir
 from cogumi_utils.yaml_lines import read_yaml
 
-FILE = Path(__file__).with_name("phrases.yaml")
 SPLITS = ("train", "validation", "test")
 TOPIC = ("thing", "do", "ask", "fact")  # a topic's parts, as they stand in its line
 LABELS = ("dissatisfied", "calm")
@@ -40,8 +40,13 @@ class Phrases:
     ways: Mapping[str, Mapping[str, tuple[Family, ...]]]
 
 
+def read() -> Phrases:
+    """The repository's phrases."""
+    return read_file(params_dir() / "phrases.yaml")
+
+
 @cache
-def read(path: Path = FILE) -> Phrases:
+def read_file(path: Path) -> Phrases:
     """The whole file, each line checked. Raises CogumiError that says where the fault is."""
     found = read_yaml(path)[0]
     try:
