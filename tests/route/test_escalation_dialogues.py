@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from string import Formatter
+import re
+import subprocess
+import sys
+import tomllib
+from collections import defaultdict
+from hashlib import blake2b
+from pathlib import Path
 
 import pytest
 
@@ -10,10 +16,32 @@ from cogumi_utils.errors import CogumiError
 from cogumi_utils.route.escalation import _phrases, dialogues
 from cogumi_utils.route.escalation.turns import LAST_TURNS, LONGEST, joined
 
-ALL = {
-    **_phrases.DISSATISFIED, **_phrases.CALM, "openers": _phrases.OPENERS, "questions": _phrases.QUESTIONS,
-    "middles": _phrases.MIDDLES, "mended": _phrases.MENDED, "after": _phrases.AFTER,
-}  # fmt: skip
+KINDS = [name for names in dialogues.kinds().values() for name in names]
+# Families there are at least: few wordings teach little, and a test of few says little.
+LEAST = dict.fromkeys(KINDS, {"train": 28, "validation": 8, "test": 14}) | dict.fromkeys(
+    _phrases.TURNS, {"train": 10, "validation": 5, "test": 8}
+)
+# All wordings and `make(200, split, seed=1)`: when one changes, what was learnt from dialogues is to be learnt anew.
+SAID = {"train": "8234c6236f652c8a", "validation": "4a1115da2b49c1ba", "test": "355bae761c4c5771"}
+
+
+def wordings(split: str) -> list[str]:
+    return [each for name in LEAST for family in dialogues.families(name, split) for each in family]
+
+
+def in_splits(said_by: dict[str, set[str]]) -> dict[str, list[str]]:
+    """What more than one split says, and which."""
+    splits = defaultdict(list)
+    for split, said in said_by.items():
+        for each in said:
+            splits[each].append(split)
+    return {each: names for each, names in splits.items() if len(names) > 1}
+
+
+def runs(wording: str, length: int = 5) -> set[str]:
+    """Words in a row, in lower case; none goes over a slot, whose words are all splits' own."""
+    parts = [re.findall(r"[\w']+", part) for part in re.split(r"\{\w+\}", wording.lower())]
+    return {" ".join(words[at : at + length]) for words in parts for at in range(len(words) - length + 1)}
 
 
 def test_a_seed_gives_the_same_dialogues_and_another_seed_others():
@@ -25,29 +53,96 @@ def test_a_seed_gives_the_same_dialogues_and_another_seed_others():
 def test_three_to_six_turns_of_every_kind_with_the_share_that_was_asked_for():
     made = dialogues.make(2000, "train", seed=0, dissatisfied_share=0.25)
     assert {len(one.turns) for one in made} == {3, 4, 5, 6}
-    assert {one.kind for one in made} == {kind for kinds in dialogues.KINDS.values() for kind in kinds}
-    assert all(one.dissatisfied == (one.kind in dialogues.KINDS["dissatisfied"]) for one in made)
+    assert {one.kind for one in made} == set(KINDS)
+    assert all(one.dissatisfied == (one.kind in dialogues.kinds()["dissatisfied"]) for one in made)
     assert sum(one.dissatisfied for one in made) / 2000 == pytest.approx(0.25, abs=0.03)
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_every_split_has_families_of_its_own(name):
-    dealt = {split: dialogues.families(ALL[name], split) for split in dialogues.SPLITS}
-    assert sum(map(len, dealt.values())) == len(ALL[name]) and min(map(len, dealt.values())) > 0
-    wordings = [{wording for family in dealt[split] for wording in family} for split in dialogues.SPLITS]
-    assert sum(map(len, wordings)) == len(set.union(*wordings))
+@pytest.mark.parametrize("name", LEAST)
+def test_every_split_has_families_enough(name):
+    found = {split: len(dialogues.families(name, split)) for split in dialogues.SPLITS}
+    assert all(found[split] >= least for split, least in LEAST[name].items()), found
 
 
-def test_every_slot_can_be_filled():
-    slots = {slot for ways in ALL.values() for family in ways for wording in family
-             for _, slot, _, _ in Formatter().parse(wording) if slot}  # fmt: skip
-    assert slots <= {"thing", "do", "ask", "fact", *_phrases.FILLERS}
+def test_no_wording_is_in_two_splits_whatever_its_case_and_signs():
+    plain = {split: {" ".join(re.findall(r"[\w'{}]+", each.lower())) for each in wordings(split)}
+             for split in dialogues.SPLITS}  # fmt: skip
+    assert in_splits(plain) == {}
+
+
+def test_no_five_words_in_a_row_are_in_two_splits():
+    assert (
+        in_splits({split: {run for each in wordings(split) for run in runs(each)} for split in dialogues.SPLITS}) == {}
+    )
+
+
+@pytest.mark.parametrize("split", dialogues.SPLITS)
+def test_no_slot_is_left_open_and_no_turn_is_empty(split):
+    turns = [turn for one in dialogues.make(1000, split, seed=2) for turn in one.turns]
+    assert [turn for turn in turns if not turn.strip() or re.search(r"[{}|#]", turn)] == []
+
+
+@pytest.mark.parametrize("split", dialogues.SPLITS)
+def test_dialogues_are_those_that_models_were_trained_and_judged_on(split):
+    made = [" / ".join(one.turns) for one in dialogues.make(200, split, seed=1)]
+    said = "\n".join([*wordings(split), *made])  # 200 do not say every wording
+    assert blake2b(said.encode(), digest_size=8).hexdigest() == SAID[split]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("  cancels:\n    train: |", "  cancels:\n    trial: |", "KeyError: 'train'"),
+        ("\nafter:", "\nlater:", "KeyError: 'after'"),
+        ("  mended:", "  content:", "no kind 'mended'"),
+        ("Slow clap. |", "Slow clap. | | |", "not one to 3 wordings in sarcastic, test"),
+        ("Slow clap. |", "Slow {clap}. |", "a slot that nothing fills in sarcastic, test"),
+        ("Slow clap. |", "Slow {clap. |", "a slot that nothing fills in sarcastic, test"),
+        ("my parcel | find", "find", "a topic without 4 parts"),
+        ("my parcel | find", "my {colour} parcel | find", "slots of the topic"),
+        ("\nafter:", "\nopeners:", "'openers' is given twice"),
+    ],
+)
+def test_a_fault_in_the_file_is_named(old, new, fault, tmp_path):
+    text = _phrases.FILE.read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    (tmp_path / "phrases.yaml").write_text(text.replace(old, new), encoding="utf-8")
+    with pytest.raises(CogumiError) as raised:
+        _phrases.read(tmp_path / "phrases.yaml")
+    assert fault in raised.value.found
+
+
+def test_a_line_that_is_added_is_said_and_a_comment_is_not(tmp_path):
+    text = _phrases.FILE.read_text(encoding="utf-8")
+    added = text.replace("      Slow clap. |", "      # claps\n\n      How: slow! | {ask}, slowly\n      Slow clap. |")
+    (tmp_path / "phrases.yaml").write_text(added, encoding="utf-8")
+    before, after = (
+        set(_phrases.read(path).ways["sarcastic"]["test"]) for path in (_phrases.FILE, tmp_path / "phrases.yaml")
+    )
+    assert after - before == {("How: slow!", "{ask}, slowly")} and before < after
+
+
+def test_the_file_is_read_once_and_brings_in_nothing_heavy():
+    code = (
+        "import sys\n"
+        "from cogumi_utils.route.escalation import _phrases, dialogues\n"
+        "dialogues.make(5, 'train'); _phrases.read_yaml = None; dialogues.make(5, 'test')\n"
+        "print(sorted({'torch', 'pandas', 'numpy', 'sklearn', 'transformers'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout.strip(), done.returncode) == ("[]", 0), done.stderr
+
+
+def test_the_file_goes_with_the_package():
+    root = Path(__file__).parents[2]
+    patterns = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["*"]
+    assert any(_phrases.FILE.match(pattern) for pattern in patterns)
 
 
 def test_what_is_repeated_was_asked_in_one_of_the_turns_that_are_read():
     repeated = [one for one in dialogues.make(1000, "train", seed=1) if one.kind == "repeats"]
     questions = [
-        sum(topic[2][:12].lower() in joined(one.turns).lower() for topic in _phrases.TOPICS) for one in repeated
+        sum(topic[2][:12].lower() in joined(one.turns).lower() for topic in _phrases.read().topics) for one in repeated
     ]
     assert len(repeated) > 50 and min(questions) >= 1
 

@@ -1,363 +1,96 @@
-"""What users of the embedded dialogues say: topics, and families of phrases for each kind of dialogue.
+"""Reads `phrases.yaml`: what users of the embedded dialogues say, by kind and split.
 
-A family is one way to put it, in a few wordings. Families are dealt to train, validation and test by their place, so
-that no wording of one split is in another. Slots are those of a topic (`thing`, `do`, `ask`, `fact`) and `FILLERS`.
+A line of a block is a family, its wordings between " | ": written so, a wording that begins with a brace or holds a
+colon needs no quotes, and all is read in some 30 ms. An empty line or one that begins with # says nothing.
 """
 
 from __future__ import annotations
 
-# thing, to do, the question, a fact about it
-TOPICS = [
-    ("my parcel", "find out where my parcel is", "where is my parcel", "it was sent on {day}"),
-    ("the invoice", "correct my last invoice", "why is my invoice so high", "it shows {number} euros"),
-    ("my password", "reset my password", "how do I reset my password", "the link came on {day}"),
-    ("the refund", "get my refund", "when do I get my refund", "I sent the {item} back on {day}"),
-    ("my booking", "move my booking to {day}", "can I move my booking to {day}", "it is for {number} people"),
-    ("the router", "set up the new router", "how do I set up the router", "the light on it is orange"),
-    ("my order", "change the address of my order", "can I change where my order goes", "it has {number} items"),
-    ("the app", "log in to the app", "why does the app log me out", "it is the version of {day}"),
-    ("my card", "unblock my card", "why is my card blocked", "it ends in {number}"),
-    ("the warranty", "use the warranty of my {item}", "does the warranty cover a {item}", "I bought it last {month}"),
-    ("my appointment", "book an appointment on {day}", "is there an appointment on {day}", "any time after {number}"),
-    ("the meter reading", "send you a meter reading", "where do I enter the meter reading", "it says {number}"),
-    ("my luggage", "report my suitcase", "where do I report a missing suitcase", "it is a grey one from {city}"),
-    ("the subscription", "change my plan", "what does the larger plan cost", "I have had it since {month}"),
-    ("my account", "change the name on my account", "how do I change my name", "the user number is {number}"),
-    ("the delivery", "choose a time for the delivery", "at what time does the van come", "the house is in {city}"),
-    ("my prescription", "renew my prescription", "is my prescription ready", "the doctor is in {city}"),
-    ("the spare part", "order a part for my {item}", "do you have a part for this {item}", "the model is {number}"),
-]  # fmt: skip
-FILLERS = {
-    "day": "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split(),
-    "month": "January February March April May June July August September October November December".split(),
-    "item": "kettle|jacket|printer|lamp|washing machine|phone|headset|bicycle|chair|camera|coat|drill".split("|"),
-    "city": "Leeds Porto Lyon Graz Turku Ghent Bergen Split Aarhus Cork Brno Parma".split(),
-    "number": "12 27 34 48 51 63 76 89 104 230 417 558".split(),
-    "times": "twice|three times|four times|five times|again and again|over and over".split("|"),
-    "while": "an hour|two hours|half a day|days|a week|two weeks|a month|ages".split("|"),
-    "who": "my sister|a friend|our neighbour|my boss|my father|a colleague|the doctor|my landlord".split("|"),
-    "event": "storm|strike|flood|funeral|accident|war on the news|power cut|fire next door|burglary|illness".split("|"),
-    "bad": "awful|terrible|dreadful|horrible|sad|bad|miserable|frightening".split("|"),
-}  # fmt: skip
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from string import Formatter
+from typing import Any
 
-OPENERS = [
-    ("Hi, I would like to {do}.", "Hello, I would like to {do}, please."),
-    ("{ask}?", "Hello, {ask}?", "Quick question, {ask}?"),
-    ("I need some help with {thing}.", "I need help with {thing}, {fact}."),
-    ("Could you tell me, {ask}?", "Could you help me {do}?"),
-    ("It is about {thing}, {fact}.", "This is about {thing}: {ask}?"),
-    ("Good morning, I am trying to {do}.", "Good evening. I try to {do}, {fact}."),
-    ("Please help me {do}.", "Please tell me {ask}."),
-    ("I have a question on {thing}: {ask}?", "One question about {thing}."),
-    ("Hello, {fact}. {ask}?", "Hi! {fact}, {ask}?"),
-    ("How can I {do}?", "What do I do to {do}?", "Is it possible to {do}?"),
-    ("I want to {do}.", "I wish to {do}.", "I have to {do} by {day}."),
-    ("{who} said you could help me {do}.", "A friend told me that I can {do} here."),
-    ("Hey there", "Hi", "Hello!"),
-]  # fmt: skip
-QUESTIONS = [  # asked late; also before they are repeated
-    ("{ask}?", "So, {ask}?"),
-    ("My question is {ask}.", "The question is {ask}."),
-    ("I would like to know {ask}.", "Do you know {ask}?"),
-    ("What I need: {ask}?", "I wonder, {ask}?"),
-]
-MIDDLES = [
-    ("{fact}.", "As far as I know {fact}.", "I think {fact}."),
-    ("The number is {number}.", "Number {number}.", "It is {number}, I believe."),
-    ("On {day}, in the afternoon.", "That was {day}."),
-    ("Yes.", "Yes, please.", "Yes, that is the one."),
-    ("I live in {city}.", "{city}, the new address.", "From {city}."),
-    ("By e-mail if possible.", "You can write to me.", "My e-mail is the same as before."),
-    ("Let me look. It is {number}.", "One moment, I have it here: {number}.", "Here it is, {number}."),
-    ("It is in my name.", "The name is on the form.", "I am the owner."),
-    ("I have the paper in front of me.", "I am on the page now.", "I see the form."),
-    ("I wrote it on the form.", "It is on the form."),
-    ("My {item} is also from you.", "I have a {item} from you too."),
-    ("Around noon.", "In the morning, about nine.", "Some time after lunch."),
-    ("I am a customer since {month}.", "A customer for years."),
-    ("{ask}?", "So, {ask}?"),
-    ("We spoke on {day}.", "There was a mail on {day}."),
-    ("My question is {ask}.", "What I need: {ask}?"),
-    ("I can send a photo.", "Do you need a photo of it?"),
-    ("The first one.", "The second one, I think.", "The other one."),
-]  # fmt: skip
+from cogumi_utils.errors import CogumiError
+from cogumi_utils.yaml_lines import read_yaml
 
-DISSATISFIED = {
-    "repeats": [
-        ("{ask}?", "{ask}", "{ask}??"),
-        ("Again: {ask}?", "Once more: {ask}?", "Again, {ask}?"),
-        ("I asked: {ask}?", "What I asked was {ask}.", "I asked you {ask}."),
-        ("I have asked this {times} now, {ask}?", "That is the same question {times}: {ask}?"),
-        ("I still want to {do}.", "I still need to {do}.", "I still have no answer: {ask}?"),
-        ("You did not answer me. {ask}?", "That does not answer it. {ask}?", "No answer yet. {ask}?"),
-        ("As I said, I want to {do}.", "As I wrote before, I need to {do}."),
-        ("How often do I have to ask? {ask}?", "How many times do I need to ask {ask}?"),
-        ("Let me repeat: {ask}?", "I repeat myself: {ask}?", "I keep repeating myself. {ask}?"),
-        ("Please answer my question: {ask}?", "Can you just answer? {ask}?"),
-        ("Third time now: {ask}?", "For the third time, {ask}?", "Second try: {ask}?"),
-        ("I have told you already, I want to {do}.", "I already told you: {fact}."),
-        ("Back to my question. {ask}?", "You skipped my question. {ask}?"),
-        ("So {ask}? Nobody told me.", "And yet nobody tells me {ask}."),
-        ("Do you even listen? {ask}?", "Are you listening? I want to {do}."),
-        ("Still the same: {ask}?", "Same question as before: {ask}?", "I am still asking: {ask}?"),
-        ("Hello?? {ask}?", "HELLO. {ask}?"),
-        ("We go in circles. {ask}?", "I get the same answer every time. {ask}?"),
-        ("I will say it one last time, I want to {do}.", "One last time: {ask}?"),
-    ],
-    "contradicts": [
-        ("No, that is wrong.", "No, that is not right.", "That is simply wrong."),
-        ("That is not what I asked.", "This is not what I asked for.", "I did not ask for that."),
-        ("You misunderstood me. It is about {thing}.", "You got me wrong, I mean {thing}."),
-        ("No, I never said that.", "I never said so. Read what I wrote.", "Where did I say that?"),
-        ("This has nothing to do with {thing}.", "What has that to do with {thing}?"),
-        ("Not true, {fact}. Can you not read?", "Wrong again. Read it: {fact}."),
-        ("You just told me the opposite.", "Before you told me something else.", "Make up your mind, yes or no?"),
-        ("I tried that already and it does not work.", "That does not work, I tried it {times}."),
-        ("No no no. Not {city}. I told you where.", "No! Wrong one. Not that {item}."),
-        ("That is not my problem at all.", "This is not my problem, my problem is {thing}."),
-        ("You did not understand a word.", "You do not understand me.", "Did you understand anything I said?"),
-        ("That answer makes no sense.", "What you write makes no sense.", "Nonsense."),
-        ("But I did that! It changed nothing.", "I did all of that and still cannot {do}."),
-        ("You sent me the wrong {item}, as I told you.", "I told you it is the {item} and you talk of another one."),
-        ("No. Please read my message again.", "Read again what I wrote, please.", "Would you read my first message?"),
-        ("That page does not exist.", "Your link is dead, once more.", "There is no such button, I looked {times}."),
-        ("You are making things up.", "Stop inventing things.", "That is a lie."),
-        ("I know that already, it was not the question.", "Everybody knows that. It is no answer."),
-        ("Are you sure? Last time it was wrong as well.", "Your last answer was wrong and so is this one."),
-        ("How can it be {number} when it was {number} before?", "First {number}, now {number}? That cannot be."),
-    ],
-    "asks_human": [
-        ("I want to talk to a human.", "Let me talk to a real person.", "I want to speak with a person."),
-        ("Is there anyone real there?", "Is anybody there who is not a machine?", "Am I talking to a robot?"),
-        ("Connect me with an agent.", "Get me an agent, please.", "Agent. Now."),
-        ("Give me a phone number where a person answers.", "Can somebody call me instead of this?"),
-        ("I would rather speak to someone who can help.", "Can someone else help me?"),
-        ("Put me through to your manager.", "I want your supervisor.", "Let me speak to whoever is in charge."),
-        ("No more bot please, a member of staff.", "Please no bot. A representative."),
-        ("Transfer me to customer service.", "Forward me to a colleague who knows {thing}."),
-        ("operator", "human please", "representative!"),
-        ("Can I talk with an employee?", "Is there an employee I can talk to?"),
-        ("I do not want to chat with a computer.", "I will not discuss this with a machine."),
-        ("Please escalate this.", "Escalate this to somebody above you.", "Pass this on to the next level."),
-        ("Call me back, I want to hear a voice.", "I want a call back from a person."),
-        ("Who is responsible for this? Let me write to them.", "Give me the name of your boss."),
-        ("Enough of this chat, where is the hotline?", "What is the number of the hotline? This chat leads nowhere."),
-        ("I need somebody with a brain.", "Anybody there with some sense?"),
-        ("Stop the automatic answers and let a person read this.", "No more automatic replies, please."),
-        ("May I speak to a woman or a man, not to a program?", "Hand me over to a person of flesh and blood."),
-        ("Can you get me someone from support?", "Someone from support, please, you cannot do it."),
-        ("live agent", "speak to human", "customer care person please"),
-    ],
-    "complains": [
-        ("This is useless.", "You are useless.", "What a useless service."),
-        ("I have been waiting for {while}.", "I am waiting for {while} now and nothing happens."),
-        ("This is the worst service I have ever had.", "The worst support ever."),
-        ("I am really disappointed by how you treat {thing}.", "Very disappointing, I expected more of you."),
-        ("What a waste of my time.", "You are wasting my time.", "I wasted {while} on this."),
-        ("This is ridiculous.", "Ridiculous. All I want is to {do}.", "It is a joke that nobody can {do}."),
-        ("I am fed up with this.", "I have had enough.", "I am sick of it."),
-        ("I am going to leave you for another company.", "Then I take my money elsewhere. Goodbye."),
-        ("I will file a complaint.", "I want to make a complaint about you.", "Where can I complain about this?"),
-        ("Why is it so hard to {do}?", "Nobody here is able to {do}, it is a shame."),
-        ("Nothing works with you.", "It is broken again, as always.", "Your help does not help at all."),
-        ("I am so angry right now.", "This makes me furious.", "It drives me mad that I cannot {do}."),
-        ("I am not happy with this.", "I am unhappy with the way this goes.", "Not happy at all."),
-        ("It takes far too long.", "Why does everything take so long with you?", "This is so slow."),
-        ("That is unacceptable.", "I cannot accept that.", "This is not acceptable."),
-        ("You promised it for {day} and nothing came.", "It was promised for {day}. Promises, promises."),
-        ("Nobody cares at your place.", "You do not care about your customers.", "Do you care at all?"),
-        ("I regret that I chose you.", "I wish I had never ordered here.", "Never again with you."),
-        ("Your chat is terrible.", "This chat is awful.", "What a poor service this is."),
-        ("I paid for this and get nothing.", "I pay {number} euros for that?", "And for this I pay you."),
-        ("This is a scandal.", "Shame on you.", "You should be ashamed."),
-        ("I give up.", "Forget it, I give up.", "You know what, forget it."),
-        ("It is frustrating to {do}.", "How frustrating.", "I am getting frustrated here."),
-        ("I will tell everybody how you treat people.", "I will write a bad review about this."),
-        ("Third {item} and it is broken too.", "The {item} arrived broken and you do nothing."),
-        ("You make me {do} again from the start?", "Now I have to begin all over again, seriously?"),
-        ("My lawyer will write to you.", "I will go to court if I have to."),
-        ("You charged me {times} and do not answer.", "You took {number} euros from me for nothing."),
-    ],
-    "sarcastic": [
-        ("Great, thanks for nothing.", "Thanks for nothing.", "Well, thank you for nothing at all."),
-        ("Oh wonderful, another form.", "Oh great, one more number to enter.", "Lovely, yet another link."),
-        ("Very helpful. Really.", "How helpful of you. Not.", "So helpful, I am where I was."),
-        ("Bravo, {while} and still nothing.", "Congratulations, {while} for this."),
-        ("Fantastic service, I am impressed. Still no answer.", "Brilliant, and {thing} is still not done."),
-        ("Sure, take your time, I have nothing else to do.", "No hurry, I only wait for {while}."),
-        ("Thank you so much for ignoring me.", "Thanks for reading what I wrote. Oh wait."),
-        ("Ha ha, very funny.", "Is this a joke? Very amusing.", "Good one. And now the real answer?"),
-        ("What a genius answer.", "Wow, I would never have thought of that. Useless.", "Clever machine."),
-        ("Well done, now it is worse than before.", "Nice work, now nothing works any more."),
-        ("Thanks a lot, I could have guessed that.", "Thanks, my dog knew that too."),
-        ("I see, waiting is part of your service.", "Ah, so waiting {while} is a feature."),
-        ("Excellent, the same text for the third time.", "Wonderful, you can copy and paste."),
-        ("You are a great help, as a wall.", "Talking to my {item} helps more than you."),
-        ("Nice, {number} e-mails and no answer in any.", "Super, one more mail that says nothing."),
-        ("I love to explain everything {times}.", "I just love filling in forms {times}."),
-        ("Perfect, so nobody knows anything.", "Perfect, then it will be ready when I am dead."),
-        ("Oh, you are sorry. That solves everything.", "Your regrets are noted, and now?"),
-        ("Yes of course, it is always my fault.", "Sure, blame the customer."),
-        ("Good to know that {while} is called express.", "Express, you say. {while}."),
-    ],
-}  # fmt: skip
-CALM = {
-    "satisfied": [
-        ("Thank you, that helped.", "Thanks, this helped a lot.", "That helps, thank you."),
-        ("Perfect.", "Perfect, it works now.", "Perfect, that is all."),
-        ("Great, thank you so much!", "Great, thanks for the quick answer!", "Great service, thank you."),
-        ("Wonderful, I found it.", "Lovely, there it is.", "Oh wonderful, that was easy."),
-        ("That is what I needed.", "Just what I was looking for.", "Yes, exactly that."),
-        ("You are very kind, have a nice day.", "Very kind of you, goodbye."),
-        ("Brilliant, {thing} is done.", "Fantastic, I could {do}.", "Good, I have it now."),
-        ("I am impressed, that was fast.", "Very helpful, really.", "So helpful, I will tell {who}."),
-        ("Ok, solved.", "All clear now.", "Then I know enough, bye."),
-        ("That was quick.", "Fast answer, thank you.", "So fast, thanks."),
-        ("You made my day.", "I am very happy with that.", "I am glad I asked."),
-        ("Super, it works.", "It works, great.", "Works like a charm."),
-        ("Excellent service, I will recommend you.", "I will tell my friends, good service."),
-        ("No more questions, thank you.", "Nothing else, thanks a lot."),
-        ("Good answer, that explains it.", "Now I understand it, thank you."),
-        ("Much appreciated.", "I appreciate your help.", "I am grateful for the help."),
-        ("Oh nice, {thing} is there already.", "It has just arrived, thank you."),
-        ("Cool, thx!", "thx, bye", "ok great :)"),
-        ("That solves my problem.", "Then my problem is solved.", "Problem solved, thank you."),
-        ("Thanks for your patience with me.", "Thank you for explaining it again."),
-    ],
-    "neutral": [
-        ("And what does it cost?", "What would that cost?", "Is there a fee for it?"),
-        ("How long does it take?", "How many days does that take?", "Until when?"),
-        ("Ok, I will do that on {day}.", "I will try it on {day} then.", "Fine, I wait until {day}."),
-        ("Can {who} do that for me?", "Could {who} pick it up?", "May {who} sign?"),
-        ("Do I need the {item} for it?", "Does it matter which {item}?", "Also for the {item}?"),
-        ("Where do I find the form?", "Which page is that on?", "Which button do you mean?"),
-        ("I have another question, about a {item}.", "Next question: the {item}.", "And the {item}?"),
-        ("Let me write that down.", "I see.", "Understood.", "Ok."),
-        ("Please send it to {city}.", "Then to {city}, number {number}.", "It goes to {city}."),
-        ("Is it open on {day}?", "Do you also work on {day}?", "What are the opening hours on {day}?"),
-        ("Which documents do I need?", "Do I have to bring anything?", "Is a copy enough?"),
-        ("Can I pay by card?", "Do you take cash?", "Could I pay in two parts?"),
-        ("What is the difference between the two?", "Which of the two is larger?"),
-        ("Does it come with a {item}?", "Is the {item} included?", "I would add a {item}."),
-        ("Please wait, I have to look for it.", "I have to ask {who} first.", "I come back to you on {day}."),
-        ("Is it possible to change that later?", "Can I still change it in {month}?"),
-        ("How do I get from {city} to you?", "Do you have a shop in {city}?"),
-        ("Could you send me a confirmation?", "Will I get a mail about it?"),
-        ("What happens then?", "And then?", "What is the next step?"),
-        ("I have never used this before, where do I start?", "I am new here, how does it work?"),
-        ("Is that per month or per year?", "Does the price include tax?"),
-        ("Put my name as {who} knows it.", "The spelling is with two l.", "With a capital letter, please."),
-        ("I have two accounts, which one do you see?", "There are two of them, the second is meant."),
-    ],
-    "bad_news": [
-        ("There was a {event} here, it was {bad}.", "We had a {event}, so {bad}.", "Because of the {event}."),
-        ("{who} died last {month}, so the name has to change.", "It belonged to {who}, who has passed away."),
-        ("I lost my job, so I need the smaller one.", "I was fired in {month}, can I pay later?"),
-        ("The weather is {bad} here, the van may be late.", "It rains, a {bad} day, so take care."),
-        ("I broke the {item} myself, I was stupid.", "My fault, I dropped the {item}, it is ruined."),
-        ("My other bank was {bad}, that is why I come to you.", "The shop in {city} was useless, so I ask you."),
-        ("I am ill and feel {bad}, so {who} will come.", "I hate being in hospital, could it wait until {day}?"),
-        ("Somebody stole my {item} in {city}.", "My {item} was stolen, the police know."),
-        ("The film on {day} was {bad}, by the way.", "The news is {bad} today."),
-        ("{who} is angry with me because I forgot it.", "I am worried, {who} had an accident."),
-        ("I am so tired, we have a baby and I sleep badly.", "Sorry for the short answers, I have a headache."),
-        ("The {item} is broken, it fell from the table.", "The {item} no longer works since the {event}."),
-        ("I am angry with {who}, not with you.", "I had a fight with {who} about it."),
-        ("I failed my exam, so I want to {do} sooner.", "It was a hard {month} for us."),
-        ("My {item} got lost on the train to {city}.", "I lost my {item}, silly me."),
-        ("There is no power here because of the {event}.", "The {event} took our roof."),
-        ("The traffic in {city} is a nightmare, I will be late.", "I hate driving in {city}, can I come by train?"),
-        ("It is a disaster here, the kitchen is under water.", "Our cellar is full of water after the {event}."),
-        ("I owe money to {who}, so I must be careful.", "Money is short since {month}."),
-        ("The doctor says it is {bad} but not urgent.", "I had an operation, it hurts a little."),
-        ("My football team lost, {bad} game.", "What a stupid film that was, anyway."),
-        ("The last owner left it in a {bad} state.", "{who} did a {bad} job with the paint."),
-    ],
-    "cancels": [
-        ("Please cancel my subscription.", "I want to cancel my subscription as of {month}."),
-        ("I would like to close my account, please.", "Could you close the account in {month}?"),
-        ("I no longer need it, we move to {city}.", "We are moving, so please end it in {month}."),
-        ("How can I cancel before {day}?", "What is the notice period for cancelling?"),
-        ("I want to return the {item}, it is too small.", "I send the {item} back, wrong size."),
-        ("Please delete my data.", "Remove my e-mail from the list, please."),
-        ("Leave out the {item}, the rest stays.", "Take the {item} off the order, please."),
-        ("Not on {day} after all, cancel it please.", "I cannot come on {day}, please cancel."),
-        ("I would like to end my contract in {month}.", "Can I end the contract in {month}?"),
-        ("Could you take me off the mailing list?", "Please unsubscribe me."),
-        ("The {item} does not fit, how do I send it back?", "It is the wrong colour, I return it."),
-        ("I have changed my mind, please stop the order.", "We have decided against it, thanks."),
-        ("I ordered two by accident, please cancel one.", "Please cancel the second {item}."),
-        ("My trip is off, so cancel the booking please.", "We do not travel in {month}, please cancel it."),
-        ("Please stop the payments from {month} on.", "I will not renew it in {month}."),
-        ("I have moved abroad and close everything here.", "{who} takes over, so close mine."),
-        ("Is it free of charge to cancel?", "Until when may I cancel for free?"),
-        ("Please switch it off from {day}.", "Pause it until {month}, please."),
-    ],
-    "own_mistake": [
-        ("Sorry, I meant {city}.", "Sorry, my mistake, it is {number}."),
-        ("Oh no, I typed it wrong. {number}.", "I made a typo, it should be {number}."),
-        ("No, wait, {day} is better.", "No, rather on {day}."),
-        ("I was wrong, {fact}.", "I got it wrong, it is the other {item}."),
-        ("Forget what I said, it is not {city}.", "Ignore my last message, please."),
-        ("That was the wrong number, I am afraid.", "I gave you the wrong day, sorry."),
-        ("Did I say {number}? I mean {number}.", "I said {city}, but no: it is {city}."),
-        ("I did not read it properly, now I see it.", "I misread it, sorry."),
-        ("Oops, wrong window.", "Sorry, that was for {who}."),
-        ("I mixed up {day} and {day}.", "I confused the {item} with another one."),
-        ("Correction: {number}.", "Correction, it is in {city}."),
-        ("No, not that one, I clicked on the wrong line.", "I pressed the wrong button."),
-        ("My bad, {fact}.", "My apologies, {fact}."),
-        ("I forgot to say, {fact}.", "I forgot the {item} in my list."),
-        ("Not quite, it is with an e at the end.", "Almost, the last digit is a seven."),
-        ("I did not know that, then it is my fault.", "Ah, I should have read that first."),
-        ("Wait, I was looking at the old letter.", "Ignore that, it is the paper of last year."),
-        ("I wrote {number} but the paper says {number}.", "It seems I cannot count, it is {number}."),
-    ],
-    "people": [
-        ("There will be a person at the door on {day}.", "Somebody is at home on {day}."),
-        ("I am the manager of the shop in {city}.", "My supervisor has to sign as well."),
-        ("The agent of the insurance sent me a form.", "An estate agent gave me the key."),
-        ("It is for {number} persons.", "Two real people and a dog."),
-        ("I talked to {who} about it.", "I will call {who} and come back."),
-        ("The operator of the lift has the number {number}.", "A technician was here on {day}."),
-        ("Who is the contact for schools?", "Is your team in {city} too?"),
-        ("I build a robot at school, do you have parts?", "I sell machines, do you buy some?"),
-        ("Please give it to the person at the desk.", "Is someone at the desk on {day}?"),
-        ("My agent does the taxes.", "A travel agent in {city} booked it."),
-        ("{who} is a machine operator, is there a discount?", "I am a representative of a school."),
-        ("The human body needs water, as my doctor says.", "It is a book on human rights."),
-        ("Could your driver ring at {number}?", "The driver may call me."),
-        ("Is the talk in {city} for everyone?", "Who gives the talk on {day}?"),
-        ("Our manager has the same plan.", "I will ask my manager and write on {day}."),
-        ("A colleague of yours helped me on {day}, very nice.", "Somebody of your team wrote me on {day}."),
-        ("How many people work there?", "Is it for one person or two?"),
-        ("I am calling for my mother, may I?", "I write for {who}, who has no computer."),
-    ],
-}  # fmt: skip
-MENDED = [  # after a complaint: it works now
-    ("Oh, now it works. Thank you!", "Ah, it works now, thanks."),
-    ("Sorry for that, I see it now, thanks.", "I take that back, it has just arrived."),
-    ("Ok, that explains it. Thank you.", "Ah, now I understand, thanks for explaining."),
-    ("It just came through, perfect.", "There it is after all. Great."),
-    ("Good, now it is right.", "Yes, this time it is correct, thank you."),
-    ("Never mind, solved.", "All good now, no need for more."),
-    ("Wait, it has changed now. Great.", "I tried once more and it went through, thanks."),
-    ("Ok, sorry, I was too fast. It is fine.", "I was impatient, sorry. It is there."),
-    ("A colleague called me, all is well.", "Somebody called just now, so it is settled, thanks."),
-    ("Oh, I see. Yes, that is it. Thanks!", "Yes! That is it, thank you."),
-    ("That did it.", "Now it is done, many thanks."),
-    ("Finally! Thank you very much.", "Finally it works, thanks."),
-]
-AFTER = [  # after a dissatisfied turn, nothing new: it is still the last word on how the user feels
-    ("The number is {number}.", "It is {number}."),
-    ("Well?", "So?"),
-    ("Hello?", "Are you there?"),
-    ("It was on {day}.", "On {day}."),
-    ("{fact}.", "For the record, {fact}."),
-    ("I am in {city}.", "{city}."),
-    ("And?", "I am waiting."),
-    ("My name is on the form.", "You have my name."),
-    ("Please answer.", "Anyone?"),
-    ("It is about {thing}.", "I mean {thing}."),
-    ("Yes.", "No."),
-]
+FILE = Path(__file__).with_name("phrases.yaml")
+SPLITS = ("train", "validation", "test")
+TOPIC = ("thing", "do", "ask", "fact")  # a topic's parts, as they stand in its line
+LABELS = ("dissatisfied", "calm")
+TURNS = ("openers", "middles", "questions", "after")  # turns that make no kind
+MADE_BY_CODE = ("repeats", "mended")  # kinds that `dialogues` puts together in a way of their own
+MOST_WORDINGS = 3
+
+Family = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Phrases:
+    """topics: their four parts. fillers: what each other slot may hold. kinds: their names, by label.
+
+    ways: families of each kind and of each of `TURNS`, by split.
+    """
+
+    topics: tuple[Family, ...]
+    fillers: Mapping[str, Family]
+    kinds: Mapping[str, Family]
+    ways: Mapping[str, Mapping[str, tuple[Family, ...]]]
+
+
+@cache
+def read(path: Path = FILE) -> Phrases:
+    """The whole file, each line checked. Raises CogumiError that says where the fault is."""
+    found = read_yaml(path)[0]
+    try:
+        topics = _families(found["topics"])
+        fillers = {name: _wordings(str(line)) for name, line in found["fillers"].items()}
+        blocks: dict[str, Any] = {name: found[name] for name in TURNS} | found["dissatisfied"] | found["calm"]
+        ways = {name: {split: _families(block[split]) for split in SPLITS} for name, block in blocks.items()}
+        kinds = {label: tuple(found[label]) for label in LABELS}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _faulty(path, f"{type(error).__name__}: {error}") from None
+    if faults := [*_faults(topics, fillers, ways)]:
+        raise _faulty(path, "; ".join(faults[:5]))
+    return Phrases(topics, fillers, kinds, ways)
+
+
+def _families(block: str) -> tuple[Family, ...]:
+    return tuple(_wordings(line) for line in block.splitlines() if line.strip() and not line.startswith("#"))
+
+
+def _wordings(line: str) -> Family:
+    return tuple(wording.strip() for wording in line.split("|"))
+
+
+def _faults(topics: tuple[Family, ...], fillers: Mapping[str, Family], ways: Mapping[str, Any]) -> Iterator[str]:
+    yield from (f"no kind {name!r}" for name in MADE_BY_CODE if name not in ways)
+    yield from (f"a topic without {len(TOPIC)} parts: {topic}" for topic in topics if len(topic) != len(TOPIC))
+    yield from (f"slots of the topic {topic}" for topic in topics if not _slots(topic) <= {*fillers})
+    for name, split, families in ((name, split, way[split]) for name, way in ways.items() for split in SPLITS):
+        if not families:
+            yield f"no line in {name}, {split}"
+        for family in families:
+            if not all(family) or len(family) > MOST_WORDINGS:
+                yield f"not one to {MOST_WORDINGS} wordings in {name}, {split}: {' | '.join(family)}"
+            elif not _slots(family) <= {*TOPIC, *fillers}:
+                yield f"a slot that nothing fills in {name}, {split}: {' | '.join(family)}"
+
+
+def _slots(family: Family) -> set[str]:
+    """Names in braces; a brace that is never closed is given back as a name that nothing has."""
+    try:
+        return {slot for text in family for _, slot, _, _ in Formatter().parse(text) if slot is not None}
+    except ValueError:
+        return {"{"}
+
+
+def _faulty(path: Path, found: str) -> CogumiError:
+    return CogumiError(
+        expected=f"topics, fillers, {', '.join(LABELS + TURNS)}; in each kind lines for {', '.join(SPLITS)}",
+        found=f"{path.name}: {found}",
+        why="dialogues are made of these lines, and a fault would show only when its line is drawn",
+        fix=f"write lines like: Hello, {{ask}}? | Hi, I want to {{do}}.   (in {path})",
+    )

@@ -2,6 +2,7 @@
 
 Only the user's own turns are read, so that no apology of the system can raise the alarm. Hard negatives speak badly of
 the world and not of the service, cancel politely, correct themselves, mention people, or are content after a complaint.
+The wordings are in `phrases.yaml`; to add some, add lines.
 """
 
 from __future__ import annotations
@@ -13,23 +14,21 @@ from typing import TYPE_CHECKING
 
 from cogumi_utils.errors import CogumiError
 from cogumi_utils.route.escalation import _phrases
+from cogumi_utils.route.escalation._phrases import SPLITS, Family
 from cogumi_utils.route.escalation.turns import joined
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Ways = Sequence[tuple[str, ...]]
+__all__ = ["NAME", "SPLITS", "Dialogue", "families", "frame", "kinds", "make"]
+
 NAME = "dialogues"
-SPLITS = ("train", "validation", "test")
-# Of each ten families in a row: six for training, two for validation, two for testing.
-_DEAL = ("train", "test", "train", "validation", "train", "train", "test", "train", "validation", "train")
-KINDS = {"dissatisfied": tuple(_phrases.DISSATISFIED), "calm": (*_phrases.CALM, "mended")}
 _SLOPPY = 0.3  # share of turns in lower case or without their last sign: people type so, whatever they feel
 
 
 @dataclass(frozen=True, slots=True)
 class Dialogue:
-    """turns: the user's, 3 to 6, oldest first. kind: one of `KINDS`."""
+    """turns: the user's, 3 to 6, oldest first. kind: one of `kinds()`."""
 
     turns: tuple[str, ...]
     dissatisfied: bool
@@ -45,7 +44,7 @@ def make(n: int, split: str, seed: int = 0, *, dissatisfied_share: float = 0.4) 
         raise CogumiError(
             expected=f"at least one dialogue, a split of {', '.join(SPLITS)}, and a share between 0 and 1",
             found=f"n={n}, split={split!r}, dissatisfied_share={dissatisfied_share}",
-            why="wordings are dealt to these splits",
+            why="each of these splits has wordings of its own",
             fix='make(1000, "train", seed=0)',
         )
     draw = random.Random(f"{seed}/{split}")
@@ -61,40 +60,45 @@ def frame(dialogues: Sequence[Dialogue], split: str) -> pd.DataFrame:
     return table.assign(group=[f"{NAME}/{number}" for number in range(len(table))])
 
 
-def families(ways: Ways, split: str) -> list[tuple[str, ...]]:
-    """Those of one split."""
-    return [family for place, family in enumerate(ways) if _DEAL[place % len(_DEAL)] == split]
+def kinds() -> dict[str, tuple[str, ...]]:
+    """The kinds of dialogue that are "dissatisfied" and those that are "calm"."""
+    return dict(_phrases.read().kinds)
+
+
+def families(name: str, split: str) -> tuple[Family, ...]:
+    """The wordings of one kind (or of "openers", "middles", "questions", "after") in one split, by family."""
+    return _phrases.read().ways[name][split]
 
 
 def _dialogue(draw: random.Random, split: str, dissatisfied: bool) -> Dialogue:
-    kind = draw.choice(KINDS["dissatisfied" if dissatisfied else "calm"])
-    topic = dict(zip(("thing", "do", "ask", "fact"), draw.choice(_phrases.TOPICS), strict=True))
+    kind = draw.choice(kinds()["dissatisfied" if dissatisfied else "calm"])
+    topic = dict(zip(_phrases.TOPIC, draw.choice(_phrases.read().topics), strict=True))
     slots = {name: part.format(**_fillers(draw)) for name, part in topic.items()}
 
     def say(family: tuple[str, ...]) -> str:
         return _typed(draw, draw.choice(family).format(**_fillers(draw) | slots))
 
-    end = [say(draw.choice(families(ways, split))) for ways in _end(draw, kind)]
-    start = [say(draw.choice(families(_phrases.OPENERS, split)))]
-    chatter = families(_phrases.MIDDLES, split)
+    end = [say(draw.choice(families(name, split))) for name in _end(draw, kind)]
+    start = [say(draw.choice(families("openers", split)))]
+    chatter = families("middles", split)
     middle = [say(family) for family in draw.sample(chatter, min(len(chatter), draw.randint(1, 4)))]
     if kind == "repeats":  # what is repeated must have been said a moment ago
-        question = say(draw.choice(families(_phrases.QUESTIONS, split)))
+        question = say(draw.choice(families("questions", split)))
         middle[-1:] = [question] if len(end) == 2 else [question, middle[-1]]
     return Dialogue(tuple([*start, *middle, *end][-6:]), dissatisfied, kind)
 
 
-def _end(draw: random.Random, kind: str) -> list[Ways]:
-    """What the turns that make the kind are drawn from: one or two."""
+def _end(draw: random.Random, kind: str) -> list[str]:
+    """Names of what the turns that make the kind are drawn from: one or two."""
     if kind == "mended":
-        return [_phrases.DISSATISFIED[draw.choice(KINDS["dissatisfied"])], _phrases.MENDED]
-    if kind in _phrases.CALM:
-        return [_phrases.CALM[kind]]
-    return [_phrases.DISSATISFIED[kind], *([_phrases.AFTER] if draw.random() < 0.25 else [])]
+        return [draw.choice(kinds()["dissatisfied"]), kind]
+    if kind in kinds()["dissatisfied"] and draw.random() < 0.25:
+        return [kind, "after"]
+    return [kind]
 
 
 def _fillers(draw: random.Random) -> dict[str, str]:
-    return {name: draw.choice(values) for name, values in _phrases.FILLERS.items()}
+    return {name: draw.choice(values) for name, values in _phrases.read().fillers.items()}
 
 
 def _typed(draw: random.Random, sentence: str) -> str:
