@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cogumi_utils.errors import CogumiError
-from cogumi_utils.route.escalation import _onnx, varied
+from cogumi_utils.route.escalation import _onnx
 from cogumi_utils.route.escalation.detector import SPECIAL, Detector, token_ids
 from cogumi_utils.route.escalation.teacher import Teacher, equal_length
 
@@ -26,19 +26,14 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class StudentSettings:
     """vocabulary: word pieces. width: of the table. hidden: of the LSTM, in each direction. label_weight: of the labels
-    beside the teacher's probabilities. forget: share of pieces that are replaced by "unknown" in training.
-    varied: most texts that are made and judged by the teacher beside those given, and `varied_each` a given text.
-    table_rate: learning rate of the table in that of the rest: a word that is trained must not leave its neighbours."""
+    beside the teacher's probabilities. forget: share of pieces that are replaced by "unknown" in training."""
 
     vocabulary: int = 8000
     width: int = 64
     hidden: int = 96
-    epochs: int = 5
+    epochs: int = 8
     batch: int = 64
     learning_rate: float = 3e-3
-    table_rate: float = 0.1
-    varied: int = 12_000
-    varied_each: int = 4
     label_weight: float = 0.3
     forget: float = 0.1
 
@@ -64,15 +59,11 @@ def distil(
     _check(texts, probabilities, truth)
     torch.manual_seed(seed)
     tokenizer, kept = cut_tokenizer(teacher, texts, settings.vocabulary)
-    vectors = teacher.word_vectors(kept)
-    model = _network(principal(vectors, settings.width), settings)
-    count = min(settings.varied, settings.varied_each * len(texts))
-    more = varied.make(texts, varied.words(tokenizer, vectors, texts), count, seed) if count else []
-    ids = [token_ids(tokenizer, text) or [SPECIAL["[UNK]"]] for text in (*texts, *more)]
+    model = _network(principal(teacher.word_vectors(kept), settings.width), settings)
+    ids = [token_ids(tokenizer, text) or [SPECIAL["[UNK]"]] for text in texts]
     # what is not labelled is learned from the teacher alone
     weight = np.where(truth < 0, 0.0, settings.label_weight)
     targets = (1 - weight) * np.asarray(probabilities, dtype=float) + weight * np.maximum(truth, 0)
-    targets = np.concatenate([targets, teacher.probabilities(more)])
     _train(model, ids, targets, settings, seed)
     weights = {name: tensor.detach().numpy() for name, tensor in model.state_dict().items()}
     return Detector(_onnx.graph(weights), tokenizer)
@@ -160,10 +151,7 @@ def _train(model: torch.nn.ModuleDict, ids: list[list[int]], targets: np.ndarray
         (torch.tensor([ids[one] for one in members]), torch.tensor(targets[members], dtype=torch.float32))
         for members in equal_length([len(one) for one in ids], settings.batch)
     ]
-    rate = settings.learning_rate
-    rates = [{"params": part.parameters(), "lr": rate * (settings.table_rate if name == "table" else 1)}
-             for name, part in model.items()]  # fmt: skip
-    optimiser = torch.optim.AdamW(rates, weight_decay=0.01)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.01)
     steps = settings.epochs * len(batches)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / steps)
     for _ in range(settings.epochs):
