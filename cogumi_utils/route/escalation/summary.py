@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
     from cogumi_utils.stats import Interval
 
-STUDENT = MODELS[1]
+STUDENT = MODELS[2]  # in int8: the form that decides in a service, and whose size counts
 
 
 def student_rows(judged: pd.DataFrame) -> pd.DataFrame:
-    """The student's rows of `study.judged`, of the sets that have users of both kinds."""
+    """The int8 student's rows of `study.judged`, of the sets that have users of both kinds."""
     return judged[judged["model"] == STUDENT].dropna(subset=["against the first"])
 
 
 def farthest(judged: pd.DataFrame) -> Interval:
-    """Points of PR-AUC that the student has more than its teacher, in the set where that may be least."""
+    """Points of PR-AUC that the int8 student has more than its teacher, in the set where that may be least."""
     return min(student_rows(judged)["against the first"], key=lambda one: one.low)
 
 
@@ -37,6 +37,6 @@ def risk(judged: pd.DataFrame, base_rate: float, users: int = 1000) -> pd.DataFr
 
 
 def metrics(judged: pd.DataFrame) -> dict[str, Interval]:
-    """For the manifest: the student's, in the set where its PR-AUC is lowest."""
+    """For the manifest: the int8 student's, in the set where its PR-AUC is lowest."""
     worst = min(student_rows(judged).to_dict("records"), key=lambda row: row["PR-AUC"].value)
     return {"escalation_pr_auc": worst["PR-AUC"], "escalation_f1": worst["F1"]}
