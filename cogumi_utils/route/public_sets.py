@@ -19,7 +19,7 @@ TFIDF = "TF-IDF + logistic regression"
 RECORDED = "routellm"
 TWO, STEPS = ("weak", "strong"), 100  # a router for each target and fold is trained: few steps
 NOT_RUN = "this profile reads no public data; the profile public does"
-MOST_QUESTIONS = 5  # of RouteLLM's for each row of another set
+MOST_QUESTIONS = 10  # of RouteLLM's for each row of another set
 
 
 @dataclass(frozen=True)

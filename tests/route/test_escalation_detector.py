@@ -12,7 +12,7 @@ from cogumi_utils.errors import CogumiError
 from cogumi_utils.model import encoders
 from cogumi_utils.route import onnx_file
 from cogumi_utils.route.escalation import _onnx, data, judge, student, study, teacher
-from cogumi_utils.route.escalation.detector import CARD, MODEL, MODEL_INT8, SPECIAL, WORDS, Detector, Score
+from cogumi_utils.route.escalation.detector import CARD, MODEL, MODEL_INT8, SPECIAL, WORDS, Detector, Score, token_ids
 from cogumi_utils.route.escalation.student import StudentSettings
 from cogumi_utils.route.escalation.teacher import Teacher, TeacherSettings
 
@@ -90,12 +90,10 @@ def test_the_graph_is_the_network(trained):
 
     torch.manual_seed(0)
     model = student._network(
-        np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32), StudentSettings(hidden=6)
+        np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32), StudentSettings(width=4, hidden=6)
     )
     ids = torch.randint(0, 50, (3, 9))
-    session = __import__("onnxruntime").InferenceSession(
-        _onnx.graph({name: tensor.detach().numpy() for name, tensor in model.state_dict().items()})
-    )
+    session = __import__("onnxruntime").InferenceSession(_onnx.graph(student.folded(model)))
     for part in (ids, ids[:1, :1]):
         (found,) = session.run(None, {_onnx.INPUT: part.numpy()})
         assert found == pytest.approx(student.logits(model, part).detach().numpy(), abs=1e-5)
@@ -131,9 +129,21 @@ def test_the_words_are_the_teachers_cut_to_the_frequent_ones(trained):
     assert kept[cut.token_to_id("zebra")] == whole["zebra"] and cut.token_to_id("[UNK]") == SPECIAL["[UNK]"]
 
 
+def test_what_words_mean_stays_and_the_projection_learns(trained):
+    rows = data.read(["dialogues"], "train", dialogues=40)
+    shape = StudentSettings(vocabulary=400, width=8, hidden=8, epochs=1)
+    tokenizer, kept = student.cut_tokenizer(trained.teacher, rows["text"].tolist(), shape.vocabulary)
+    model = student._network(trained.teacher.word_vectors(kept), shape)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    ids = [token_ids(tokenizer, text) for text in rows["text"]]
+    student._train(model, ids, rows["label"].to_numpy(dtype=float), shape, 0)
+    seen = {name: bool((tensor == before[name]).all()) for name, tensor in model.state_dict().items()}
+    assert seen.pop("table.weight") and not any(seen.values())
+
+
 def test_principal_axes_keep_the_distances_that_they_can():
     table = np.random.default_rng(0).normal(size=(40, 3)) @ np.random.default_rng(1).normal(size=(3, 12))
-    cut = student.principal(table, 3)
+    cut = table @ student.principal(table, 3)
     distances = [np.linalg.norm(one[:, None] - one[None], axis=-1) for one in (table, cut)]
     assert np.corrcoef(distances[0].ravel(), distances[1].ravel())[0, 1] > 0.999999
 
@@ -145,9 +155,8 @@ def test_columns_of_unequal_length_are_refused(trained):
 
 def test_the_full_size_is_within_three_megabytes_and_its_parts_add_up(trained):
     shape = StudentSettings()
-    table = np.zeros((shape.vocabulary, shape.width), dtype=np.float32)
-    weights = student._network(table, shape).state_dict()
-    model = _onnx.graph({name: tensor.numpy() for name, tensor in weights.items()})
+    table = np.random.default_rng(0).normal(size=(shape.vocabulary, shape.width))
+    model = _onnx.graph(student.folded(student._network(table, shape)))
     sizes = Detector(model, trained.detector._tokenizer).sizes()
     assert sizes["int8"]["file"] < sizes["float32"]["file"] < 3e6
     for one in sizes.values():

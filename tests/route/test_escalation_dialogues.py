@@ -152,7 +152,16 @@ def test_a_table_has_a_row_a_dialogue_with_its_last_turns():
     table = dialogues.frame(made, "validation")
     assert list(table["text"]) == [" [SEP] ".join(one.turns[-LAST_TURNS:]) for one in made]
     assert list(table["label"]) == [int(one.dissatisfied) for one in made]
-    assert table["group"].is_unique and set(table["split"]) == {"validation"}
+    assert set(table["split"]) == {"validation"}
+    assert list(table["group"]) == [f"{one.kind}/{one.family}" for one in made]
+
+
+def test_a_dialogues_family_is_the_one_that_makes_its_kind():
+    for one in dialogues.make(300, "test", seed=2):
+        (family,) = [each for each in dialogues.families(one.kind, "test") if each[0] == one.family]
+        shapes = [re.escape(re.sub(r"\{\w+\}", "@", wording)).replace("@", ".+") for wording in family]
+        said = one.turns[-1:] if one.kind == "mended" else one.turns[-2:]
+        assert any(re.fullmatch(shape.removesuffix(r"\.") + r"\.?", turn, re.I) for shape in shapes for turn in said)
 
 
 @pytest.mark.parametrize(

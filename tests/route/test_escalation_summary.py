@@ -35,7 +35,7 @@ def test_the_table_of_the_judge_has_these_columns():
 
 def test_what_becomes_of_a_thousand_users():
     share = Interval(0.8, 0.7, 0.9, 50)
-    shown = row("a", "student", 0.8, Interval(-1.0, -3.0, 1.0, 100, "points")) | {"recall": share}
+    shown = row("a", "student int8", 0.8, Interval(-1.0, -3.0, 1.0, 100, "points")) | {"recall": share}
     judged = pd.DataFrame([shown | {"false alarms": Interval(0.05, 0.0, 0.1, 50)}])
     table = summary.risk(judged, 0.1)
     assert table.iloc[0].tolist() == ["a", 80, 20, 45, 855]

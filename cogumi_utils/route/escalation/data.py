@@ -31,6 +31,7 @@ COLUMNS = ["text", "label", "set", "split", "kind", "group"]
 DISSATISFIED_EMOTIONS = {"2": "anger", "3": "annoyance", "9": "disappointment", "10": "disapproval"}
 BITEXT = "bitext_customer_support_20k"
 DISSATISFIED_INTENTS = ("complaint", "contact_human_agent")
+MOST_TEXTS = 20  # of a set for each prompt of one: they are short
 LARGE = 0.01  # share of its set from which a group of near copies is for training
 
 
@@ -61,9 +62,10 @@ def read(
     return pd.concat(tables, ignore_index=True)[COLUMNS]
 
 
-def read_splits(sets: Sequence[str], **options) -> dict[str, pd.DataFrame]:
-    """{split: `read` of the embedded dialogues and of the named public sets}. options: those of `read`."""
-    return {split: read([DIALOGUES, *sets], split, **options) for split in SPLITS}
+def read_splits(sets: Sequence[str], rows: int, **options) -> dict[str, pd.DataFrame]:
+    """{split: `read` of the embedded dialogues and of the named public sets}, up to `MOST_TEXTS` times `rows` of each
+    set: they are short. options: of `read`."""
+    return {split: read([DIALOGUES, *sets], split, limit=MOST_TEXTS * rows, **options) for split in SPLITS}
 
 
 def _public(name: str, split: str) -> pd.DataFrame:

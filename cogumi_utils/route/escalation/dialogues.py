@@ -33,6 +33,7 @@ class Dialogue:
     turns: tuple[str, ...]
     dissatisfied: bool
     kind: str
+    family: str
 
 
 def make(n: int, split: str, seed: int = 0, *, dissatisfied_share: float = 0.4) -> list[Dialogue]:
@@ -52,12 +53,17 @@ def make(n: int, split: str, seed: int = 0, *, dissatisfied_share: float = 0.4) 
 
 
 def frame(dialogues: Sequence[Dialogue], split: str) -> pd.DataFrame:
-    """A row a dialogue: text (the last turns joined), label (1: dissatisfied), set, split, kind, group."""
+    """A row a dialogue: text (the last turns joined), label (1: dissatisfied), set, split, kind, group.
+
+    group: the family that makes its kind. Other wordings would be other families, so that an interval draws these.
+    """
     import pandas as pd
 
-    rows = [(joined(one.turns), int(one.dissatisfied), NAME, split, one.kind) for one in dialogues]
-    table = pd.DataFrame(rows, columns=["text", "label", "set", "split", "kind"])
-    return table.assign(group=[f"{NAME}/{number}" for number in range(len(table))])
+    rows = [
+        (joined(one.turns), int(one.dissatisfied), NAME, split, one.kind, f"{one.kind}/{one.family}")
+        for one in dialogues
+    ]
+    return pd.DataFrame(rows, columns=["text", "label", "set", "split", "kind", "group"])
 
 
 def kinds() -> dict[str, tuple[str, ...]]:
@@ -78,14 +84,16 @@ def _dialogue(draw: random.Random, split: str, dissatisfied: bool) -> Dialogue:
     def say(family: tuple[str, ...]) -> str:
         return _typed(draw, draw.choice(family).format(**_fillers(draw) | slots))
 
-    end = [say(draw.choice(families(name, split))) for name in _end(draw, kind)]
+    ends = [(family := draw.choice(families(name, split)), say(family)) for name in _end(draw, kind)]
+    end = [said for _, said in ends]
     start = [say(draw.choice(families("openers", split)))]
     chatter = families("middles", split)
     middle = [say(family) for family in draw.sample(chatter, min(len(chatter), draw.randint(1, 4)))]
     if kind == "repeats":  # what is repeated must have been said a moment ago
         question = say(draw.choice(families("questions", split)))
         middle[-1:] = [question] if len(end) == 2 else [question, middle[-1]]
-    return Dialogue(tuple([*start, *middle, *end][-6:]), dissatisfied, kind)
+    deciding = ends[-1 if kind == "mended" else 0][0]
+    return Dialogue(tuple([*start, *middle, *end][-6:]), dissatisfied, kind, deciding[0])
 
 
 def _end(draw: random.Random, kind: str) -> list[str]:

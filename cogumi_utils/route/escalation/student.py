@@ -1,8 +1,10 @@
 """A small LSTM that learns from the teacher's probabilities, written out as ONNX, in float32 and in int8.
 
-Its words are the teacher's word pieces, cut to the most frequent ones; its table starts as the teacher's table, turned
-to its principal axes and cut, so that words which the training texts never use have a place too. Distilling BERT into
-an LSTM: Tang et al. (2019, arXiv 1903.12136); here the targets are probabilities, which keeps a sure teacher in bounds.
+Its words are the teacher's word pieces, cut to the most frequent ones. What they mean stays as the encoder says; only a
+projection of that is learned, and folded into the table when it is done. A table that is learned word by word moves the
+words of the training texts away from their neighbours, and what it learned does not hold for the neighbours.
+Distilling BERT into an LSTM: Tang et al. (2019, arXiv 1903.12136); here the targets are probabilities, which keeps a
+sure teacher in bounds.
 """
 
 from __future__ import annotations
@@ -25,17 +27,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class StudentSettings:
-    """vocabulary: word pieces. width: of the table. hidden: of the LSTM, in each direction. label_weight: of the labels
-    beside the teacher's probabilities. forget: share of pieces that are replaced by "unknown" in training."""
+    """vocabulary: word pieces. width: of the table. hidden: of the LSTM, in each direction. projection_rate: its
+    learning rate beside the others'. label_weight: of the labels beside the teacher's probabilities. forget: share of
+    pieces that are replaced by "unknown" in training."""
 
     vocabulary: int = 8000
     width: int = 64
-    hidden: int = 96
+    hidden: int = 128
     epochs: int = 8
     batch: int = 64
     learning_rate: float = 3e-3
+    projection_rate: float = 0.3
     label_weight: float = 0.3
-    forget: float = 0.1
+    forget: float = 0.05
+    dropout: float = 0.1
 
 
 def distil(
@@ -59,14 +64,13 @@ def distil(
     _check(texts, probabilities, truth)
     torch.manual_seed(seed)
     tokenizer, kept = cut_tokenizer(teacher, texts, settings.vocabulary)
-    model = _network(principal(teacher.word_vectors(kept), settings.width), settings)
+    model = _network(teacher.word_vectors(kept), settings)
     ids = [token_ids(tokenizer, text) or [SPECIAL["[UNK]"]] for text in texts]
     # what is not labelled is learned from the teacher alone
     weight = np.where(truth < 0, 0.0, settings.label_weight)
     targets = (1 - weight) * np.asarray(probabilities, dtype=float) + weight * np.maximum(truth, 0)
     _train(model, ids, targets, settings, seed)
-    weights = {name: tensor.detach().numpy() for name, tensor in model.state_dict().items()}
-    return Detector(_onnx.graph(weights), tokenizer)
+    return Detector(_onnx.graph(folded(model)), tokenizer)
 
 
 def cut_tokenizer(teacher: Teacher, texts: Sequence[str], size: int) -> tuple[Tokenizer, list[int]]:
@@ -101,13 +105,12 @@ def cut_tokenizer(teacher: Teacher, texts: Sequence[str], size: int) -> tuple[To
 
 
 def principal(table: np.ndarray, width: int) -> np.ndarray:
-    """The rows on their `width` principal axes, scaled to variance 1 on average; float32 [rows, width]."""
+    """The rows' `width` principal axes, float32 [columns, width], scaled so that projected rows have variance 1."""
     import numpy as np
 
-    centred = table - table.mean(0)
-    values, axes = np.linalg.eigh(centred.T @ centred)
-    cut = centred @ axes[:, np.argsort(-values)[:width]]
-    return (cut / cut.std()).astype(np.float32)
+    values, axes = np.linalg.eigh(table.T @ table)
+    chosen = axes[:, np.argsort(-values)[:width]]
+    return (chosen / (table @ chosen).std()).astype(np.float32)
 
 
 def _check(texts: Sequence[str], probabilities: Sequence[float], truth: np.ndarray) -> None:
@@ -120,25 +123,39 @@ def _check(texts: Sequence[str], probabilities: Sequence[float], truth: np.ndarr
         )
 
 
-def _network(table: np.ndarray, settings: StudentSettings) -> torch.nn.ModuleDict:
+def _network(vectors: np.ndarray, settings: StudentSettings) -> torch.nn.ModuleDict:
+    """vectors: [pieces, columns], which stay; the projection starts as their principal axes."""
+    import numpy as np
     import torch
 
-    rows, width = table.shape
+    centred = vectors - vectors.mean(0)
+    table = (centred / centred.std()).astype(np.float32)
+    projection = torch.nn.Linear(table.shape[1], settings.width, bias=False)
+    projection.weight = torch.nn.Parameter(torch.from_numpy(principal(table, settings.width).T.copy()))
     return torch.nn.ModuleDict(
         {
-            "table": torch.nn.Embedding.from_pretrained(torch.from_numpy(table), freeze=False),
-            "lstm": torch.nn.LSTM(width, settings.hidden, bidirectional=True, batch_first=True),
+            "table": torch.nn.Embedding.from_pretrained(torch.from_numpy(table)),
+            "projection": projection,
+            "lstm": torch.nn.LSTM(settings.width, settings.hidden, bidirectional=True, batch_first=True),
             "head": torch.nn.Linear(4 * settings.hidden, 1),
         }
     )
 
 
+def folded(model: torch.nn.ModuleDict) -> dict[str, np.ndarray]:
+    """The weights with table and projection as one table [pieces, width]."""
+    weights = {name: tensor.detach().numpy() for name, tensor in model.state_dict().items()}
+    table = weights["table.weight"] @ weights.pop("projection.weight").T
+    return weights | {"table.weight": table}
+
+
 def logits(model: torch.nn.ModuleDict, ids: torch.Tensor, dropout: float = 0.0) -> torch.Tensor:
-    """[texts], from ids [texts, pieces]: table, LSTM, the maximum and the mean over the pieces, one line."""
+    """[texts], from ids [texts, pieces]: table, projection, LSTM, maximum and mean over pieces, one line."""
     import torch
 
     drop = torch.nn.functional.dropout
-    states, _ = model["lstm"](drop(model["table"](ids), dropout))
+    words = model["projection"](drop(model["table"](ids), dropout))
+    states, _ = model["lstm"](drop(words, dropout))
     pooled = torch.cat([states.amax(1), states.mean(1)], dim=-1)
     return model["head"](drop(pooled, dropout)).squeeze(-1)
 
@@ -151,14 +168,19 @@ def _train(model: torch.nn.ModuleDict, ids: list[list[int]], targets: np.ndarray
         (torch.tensor([ids[one] for one in members]), torch.tensor(targets[members], dtype=torch.float32))
         for members in equal_length([len(one) for one in ids], settings.batch)
     ]
-    optimiser = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.01)
+    rates = {"projection": settings.projection_rate * settings.learning_rate}
+    groups = [
+        {"params": part.parameters(), "lr": rates.get(name, settings.learning_rate)}
+        for name, part in model.items() if name != "table"
+    ]  # fmt: skip
+    optimiser = torch.optim.AdamW(groups, weight_decay=0.01)
     steps = settings.epochs * len(batches)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / steps)
     for _ in range(settings.epochs):
         for number in torch.randperm(len(batches), generator=generator).tolist():
             read, target = batches[number]
             unknown = torch.rand(read.shape, generator=generator) < settings.forget
-            found = logits(model, read.masked_fill(unknown, SPECIAL["[UNK]"]), dropout=0.2)
+            found = logits(model, read.masked_fill(unknown, SPECIAL["[UNK]"]), dropout=settings.dropout)
             loss = torch.nn.functional.binary_cross_entropy_with_logits(found, target, reduction="sum") / settings.batch
             optimiser.zero_grad()
             loss.backward()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from transformers import BertForSequenceClassification, PreTrainedTokenizerFast
 
 _INFERENCE_BATCH = 128
+WORDS_AT = 2 / 3  # of the layers from below: where fine-tuning left them as they were, by default
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +57,21 @@ class Teacher:
         return found[[place[text] for text in texts]]
 
     def word_vectors(self, numbers: Sequence[int]) -> np.ndarray:
-        """What the encoder makes of each word piece alone, float32 [pieces, width]: the mean of its last states.
+        """What the encoder makes of each word piece alone, float32 [pieces, width]: the mean of its states at
+        `WORDS_AT` of its depth.
 
-        As model2vec does it: what a word means to the whole encoder, of which its input table knows little.
+        As model2vec does it, but lower: the layers above were fine-tuned on the task, and their states of words that it
+        never met say little. On validation wordings students of the last layer ranked 8 points of PR-AUC lower.
         """
         import torch
 
         begin, end = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
-        found = []
+        layer, found = round(WORDS_AT * self.model.config.num_hidden_layers), []
         with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
             for start in range(0, len(numbers), 512):
                 batch = torch.tensor([[begin, number, end] for number in numbers[start : start + 512]])
-                found.append(self.model.bert(batch).last_hidden_state.float().mean(1))
+                states = self.model.bert(batch, output_hidden_states=True).hidden_states[layer]
+                found.append(states.float().mean(1))
         return torch.cat(found).numpy()
 
     def save(self, folder: Path) -> Path:
