@@ -20,7 +20,7 @@ import torch
 from cogumi_utils.route.escalation import data, judge, study
 
 BASE_RATE = 0.1  # share of users taken to be dissatisfied
-LEARNED = ["dialogues", "go_emotions", "bitext"]
+LEARNED = [data.DIALOGUES, "go_emotions", data.BITEXT]
 CALM = ["banking77", "clinc150"]
 DIALOGUES = 3000
 SPLITS = ("train", "validation", "test")
@@ -47,7 +47,7 @@ def main() -> None:
 
 def seeds(options: argparse.Namespace) -> Iterator[tuple]:
     for seed in options.seeds:
-        rows = split_rows(["dialogues"], options.quick, seed)
+        rows = split_rows([data.DIALOGUES], options.quick, seed)
         yield f"dialogues, seed {seed}", *trained_and_judged(rows, seed)
 
 
