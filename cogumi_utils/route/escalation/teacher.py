@@ -70,8 +70,7 @@ class Teacher:
         with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
             for start in range(0, len(numbers), 512):
                 batch = torch.tensor([[begin, number, end] for number in numbers[start : start + 512]])
-                states = self.model.bert(batch, output_hidden_states=True).hidden_states[layer]
-                found.append(states.float().mean(1))
+                found.append(_states(self.model, batch, layer).float().mean(1))
         return torch.cat(found).numpy()
 
     def save(self, folder: Path) -> Path:
@@ -163,11 +162,17 @@ def _lower_layers(
     truth, found = list(labels), []
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         for members in equal_length([len(one) for one in ids], settings.batch):
-            hidden = model.bert.embeddings(torch.tensor([ids[member] for member in members]))
-            for layer in model.bert.encoder.layer[: settings.frozen_layers]:
-                hidden = layer(hidden)
+            hidden = _states(model, torch.tensor([ids[member] for member in members]), settings.frozen_layers)
             found.append((hidden.bfloat16(), torch.tensor([truth[member] for member in members])))
     return found
+
+
+def _states(model: BertForSequenceClassification, ids: torch.Tensor, layers: int) -> torch.Tensor:
+    """[texts, pieces, width] after the lowest `layers`, of texts of one length: there is nothing to mask."""
+    hidden = model.bert.embeddings(ids)
+    for layer in model.bert.encoder.layer[:layers]:
+        hidden = layer(hidden)
+    return hidden
 
 
 def _train(model: BertForSequenceClassification, batches: list, settings: TeacherSettings, seed: int) -> None:
