@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from cogumi_utils.route import forms, held_out, minilm, prompts, references, router, scorers, weak_strong
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 ROUTER = "hashed router"
 TFIDF = "TF-IDF + logistic regression"
 RECORDED = "routellm"
+SHOWN = 240  # characters of a prompt in a table
 TWO, STEPS = ("weak", "strong"), 100  # a router for each target and fold is trained: few steps
 NOT_RUN = "this profile reads no public data; the profile public does"
 MOST_QUESTIONS = 10  # of RouteLLM's for each row of another set
@@ -58,7 +60,8 @@ class NewSets:
             return pd.DataFrame({name: [] for name in columns})
         wrong = self.found[ROUTER][1].predictions.query("not right").sort_values("confidence", ascending=False)
         pairs = wrong.groupby(["source", "predicted"], sort=False).head(2)
-        shown = pairs.rename(columns={"source": "set", "route": "labelled", "predicted": "sent to", "text": "prompt"})
+        shown = pairs.rename(columns={"source": "set", "route": "labelled", "predicted": "sent to"})
+        shown = shown.assign(prompt=[shorten(text, SHOWN, placeholder=" …") for text in shown["text"]])
         return shown[columns].head(most).reset_index(drop=True)
 
     def mean(self) -> dict[str, Any]:

@@ -62,6 +62,7 @@ def test_the_surest_prompts_that_went_elsewhere_two_a_pair(found):
     }
     assert set(table["set"]) == wrong and len(table) == 2 * len(wrong)
     assert set(table["labelled"]) <= {"code"} and set(table["sent to"]) <= {ROUTES[0]}
+    assert all(table["prompt"].str.fullmatch(r"what\? \d+"))
     assert len(found.at_odds(1)) == min(1, len(wrong)) and not len(public_sets.new_sets([], 10, 1).at_odds())
 
 
