@@ -68,7 +68,7 @@ def test_the_surest_prompts_that_went_elsewhere_two_a_pair(found):
 
 @pytest.mark.skipif(not os.environ.get("COGUMI_DATA"), reason="COGUMI_DATA names no folder with the public sets")
 def test_weak_and_strong_models_on_a_few_recorded_questions():
-    both = public_sets.weak_and_strong([public_sets.RECORDED], 60, 1)
+    both = public_sets.weak_and_strong([public_sets.RECORDED], 30, 1)
     table = both.table()
     assert list(table["split"].unique()) == ["by question", "subjects left out"]
     assert {"by lot", "TF-IDF + logistic regression", "kNN on MiniLM", public_sets.ROUTER} <= set(table["router"])
