@@ -17,13 +17,13 @@ import pandas as pd
 import report
 import torch
 
-from cogumi_utils.route.escalation import data, judge, study
+from cogumi_utils.route.escalation import data, study, summary
+from cogumi_utils.route.escalation.dialogues import SPLITS
 
 BASE_RATE = 0.1  # share of users taken to be dissatisfied
 LEARNED = [data.DIALOGUES, "go_emotions", data.BITEXT]
 CALM = ["banking77", "clinc150"]
 DIALOGUES = 3000
-SPLITS = ("train", "validation", "test")
 
 
 def main() -> None:
@@ -83,11 +83,10 @@ def trained_and_judged(rows: dict[str, pd.DataFrame], seed: int) -> tuple[pd.Dat
 
 def risks(part: str, judged: pd.DataFrame) -> list[str]:
     """What becomes of 1000 users, by the int8 student's recall and false alarms in each set with both kinds."""
-    rows = judged[(judged["model"] == study.MODELS[2]) & judged["recall"].notna()]
+    rows = summary.risk(judged, BASE_RATE).to_dict("records")
     return [
-        f"{part}, {row['set']}, of 1000 users: " + ", ".join(f"{count:.0f} {what}" for what, count in found.items())
-        for row in rows.to_dict("records")
-        if (found := judge.risk(row["recall"].value, row["false alarms"].value, BASE_RATE))
+        f"{part}, {row.pop('set')}, of 1000 users: " + ", ".join(f"{count} {what}" for what, count in row.items())
+        for row in rows
     ]
 
 

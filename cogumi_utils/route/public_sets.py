@@ -122,7 +122,8 @@ class Verdicts:
 
         if not self.splits:
             return pd.DataFrame({"split": [], "router": []})
-        return pd.concat([one.table().assign(split=name) for name, one in self.splits.items()]).pipe(_first, "split")
+        tables = pd.concat({name: one.table() for name, one in self.splits.items()}, names=["split", None])
+        return tables.reset_index(level="split").reset_index(drop=True)
 
     @property
     def sentence(self) -> str:
@@ -153,7 +154,3 @@ def weak_and_strong(names: Sequence[str], per_set: int, seed: int) -> Verdicts:
 
 def _two_routes(texts: list[str], targets: np.ndarray, seed: int):
     return router.train(texts, targets, TWO, settings=Settings(steps=STEPS, default=TWO[0]), seed=seed).probabilities
-
-
-def _first(frame: pd.DataFrame, name: str) -> pd.DataFrame:
-    return frame[[name, *(one for one in frame if one != name)]].reset_index(drop=True)

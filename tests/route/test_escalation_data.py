@@ -70,6 +70,16 @@ def test_groups_of_bitext_are_in_one_split_only_and_a_limit_is_kept():
     assert 0 < some["label"].mean() < 0.5
 
 
+@here
+def test_splits_hold_the_dialogues_and_so_many_texts_of_each_set():
+    found = data.read_splits(["go_emotions"], 2, dialogues=30, seed=1)
+    sizes = {split: rows["set"].value_counts().to_dict() for split, rows in found.items()}
+    assert sizes == {
+        split: {"go_emotions": 2 * data.MOST_TEXTS, "dialogues": n}
+        for split, n in (("train", 30), ("validation", 10), ("test", 10))
+    }
+
+
 def call(label: str, split: str, *turns: tuple[str, str]) -> dict:
     said = [{"caller_name": caller, "intent": intent, "entities": []} for caller, intent in turns]
     return {"LUHF": label, "utterances_annotations": said, "_split": split}

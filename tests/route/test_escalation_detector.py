@@ -129,6 +129,12 @@ def test_the_words_are_the_teachers_cut_to_the_frequent_ones(trained):
     assert kept[cut.token_to_id("zebra")] == whole["zebra"] and cut.token_to_id("[UNK]") == SPECIAL["[UNK]"]
 
 
+def test_words_mean_what_they_meant_before_fine_tuning(trained):
+    fresh = Teacher(*teacher._encoder(encoders.PACKAGED))
+    numbers = list(range(2000, 2020))
+    assert (trained.teacher.word_vectors(numbers) == fresh.word_vectors(numbers)).all()
+
+
 def test_what_words_mean_stays_and_the_projection_learns(trained):
     rows = data.read(["dialogues"], "train", dialogues=40)
     shape = StudentSettings(vocabulary=400, width=8, hidden=8, epochs=1)

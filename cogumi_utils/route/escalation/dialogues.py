@@ -28,7 +28,8 @@ _SLOPPY = 0.3  # share of turns in lower case or without their last sign: people
 
 @dataclass(frozen=True, slots=True)
 class Dialogue:
-    """turns: the user's, 3 to 6, oldest first. kind: one of `kinds()`."""
+    """turns: the user's, 3 to 6, oldest first. kind: one of `kinds()`. family: the first wording of the one that makes
+    the kind."""
 
     turns: tuple[str, ...]
     dissatisfied: bool
@@ -84,15 +85,17 @@ def _dialogue(draw: random.Random, split: str, dissatisfied: bool) -> Dialogue:
     def say(family: tuple[str, ...]) -> str:
         return _typed(draw, draw.choice(family).format(**_fillers(draw) | slots))
 
-    ends = [(family := draw.choice(families(name, split)), say(family)) for name in _end(draw, kind)]
-    end = [said for _, said in ends]
+    chosen, end = [], []
+    for name in _end(draw, kind):
+        chosen.append(draw.choice(families(name, split)))
+        end.append(say(chosen[-1]))
     start = [say(draw.choice(families("openers", split)))]
     chatter = families("middles", split)
     middle = [say(family) for family in draw.sample(chatter, min(len(chatter), draw.randint(1, 4)))]
     if kind == "repeats":  # what is repeated must have been said a moment ago
         question = say(draw.choice(families("questions", split)))
         middle[-1:] = [question] if len(end) == 2 else [question, middle[-1]]
-    deciding = ends[-1 if kind == "mended" else 0][0]
+    deciding = chosen[-1] if kind == "mended" else chosen[0]
     return Dialogue(tuple([*start, *middle, *end][-6:]), dissatisfied, kind, deciding[0])
 
 
