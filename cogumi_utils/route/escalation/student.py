@@ -134,7 +134,7 @@ def _network(vectors: np.ndarray, settings: StudentSettings) -> torch.nn.ModuleD
     projection.weight = torch.nn.Parameter(torch.from_numpy(principal(table, settings.width).T.copy()))
     return torch.nn.ModuleDict(
         {
-            "table": torch.nn.Embedding.from_pretrained(torch.from_numpy(table)),
+            "table": torch.nn.Embedding.from_pretrained(torch.from_numpy(table)),  # frozen
             "projection": projection,
             "lstm": torch.nn.LSTM(settings.width, settings.hidden, bidirectional=True, batch_first=True),
             "head": torch.nn.Linear(4 * settings.hidden, 1),
@@ -170,9 +170,8 @@ def _train(model: torch.nn.ModuleDict, ids: list[list[int]], targets: np.ndarray
     ]
     rates = {"projection": settings.projection_rate * settings.learning_rate}
     groups = [
-        {"params": part.parameters(), "lr": rates.get(name, settings.learning_rate)}
-        for name, part in model.items() if name != "table"
-    ]  # fmt: skip
+        {"params": part.parameters(), "lr": rates.get(name, settings.learning_rate)} for name, part in model.items()
+    ]
     optimiser = torch.optim.AdamW(groups, weight_decay=0.01)
     steps = settings.epochs * len(batches)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / steps)
