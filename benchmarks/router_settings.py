@@ -2,22 +2,19 @@
 
 python benchmarks/router_settings.py [--per-set 150] [--folds 3] [--seed 1] [--quick]
 
-Needs the public sets (the hub or COGUMI_DATA). Not a timing: nested leave-one-set-out, see `route.nested`. Two things
-save time and change probabilities by less than 1e-4: networks are judged by torch, not exported to ONNX; and a table
-that is not trained is pooled in the few directions that it spans.
+Needs the public sets (the hub or COGUMI_DATA). Not a timing: nested leave-one-set-out, see `route.nested`. To save
+time, networks are judged by torch and not exported to ONNX, which changes probabilities by less than 1e-5.
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
 import itertools
 import os
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -47,8 +44,6 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few prompts, two candidates each, nothing written")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    features.rows_of = functools.cache(features.rows_of)  # the same texts are read in every training
-    training._pooled = functools.partial(narrow, training._pooled)
     began = time.process_time()
     frames = variants(20 if options.quick else options.per_set, options.seed)
     found = {}
@@ -85,15 +80,6 @@ def routers(frames: dict[str, pd.DataFrame]) -> dict[str, Candidate]:
 
 def linear(made: pd.DataFrame) -> dict[str, Candidate]:
     return {f"C {strength:g}": Candidate(made, tfidf(strength)) for strength in (10.0, 1.0, 100.0)}
-
-
-def narrow(pooled, bag, bags, row_dropout, generator) -> torch.Tensor:
-    """What `training._pooled` gives for a table that stays as the linear model made it, of rank 4, not 128."""
-    if not hasattr(bag, "spanned"):
-        table = bag.table.weight.detach()
-        directions = torch.linalg.eigh(table.T @ table)[1][:, -len(prompts.ROUTES) :]
-        bag.spanned = SimpleNamespace(table=SimpleNamespace(weight=table @ directions), directions=directions)
-    return pooled(bag.spanned, bags, row_dropout, generator) @ bag.spanned.directions.T
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 DIMENSIONS, HIDDEN = 128, (64, 32)
+KEPT = 20_000  # texts whose rows are kept between trainings
 ROWS, WEIGHTS, PROBABILITIES = "rows", "weights", "probabilities"  # what the ONNX file calls its inputs and output
 
 
@@ -43,17 +45,22 @@ def fit(
 ) -> torch.nn.Module:
     """Train on soft targets [texts, routes] that sum to 1 each; weights: of the texts, mean 1.
 
-    The table comes from a linear model (see `linear_table`), the head is trained on top by Adam with linear decay.
+    The table comes from a linear model (see `linear_table`), the head is trained on top by Adam with linear decay. A
+    table that stays as it is spans one direction a route: queries are pooled in these few, and then turned.
     """
     import numpy as np
     import torch
     from torch.nn import functional as F
 
-    bags = [features.rows_of(text) for text in texts]
+    bags = [_rows_of(text) for text in texts]
     importance = np.ones(len(texts)) if weights is None else weights
-    table = linear_table(bags, targets, importance, settings.strength, seed)
-    bag = network(targets.shape[1], settings.dropout, table, seed)
-    bag.table.weight.requires_grad_(settings.table_lr > 0)
+    slopes, directions = linear_table(bags, targets, importance, settings.strength, seed)
+    bag = network(targets.shape[1], settings.dropout, slopes @ directions, seed)
+    learns_on = settings.table_lr > 0
+    bag.table.weight.requires_grad_(learns_on)
+    table, turned = bag.table.weight, torch.eye(DIMENSIONS)
+    if not learns_on:
+        table, turned = torch.from_numpy(slopes), torch.from_numpy(directions)
     wanted, importance = (torch.from_numpy(array.astype("float32")) for array in (targets, importance))
     optimiser = torch.optim.Adam(_groups(bag, settings))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / settings.steps)
@@ -64,9 +71,9 @@ def fit(
         torch.manual_seed(seed)
         bag.train()
         for chosen in order.split(settings.batch)[: settings.steps]:
-            pooled = _pooled(bag, [bags[place] for place in chosen.tolist()], settings.row_dropout, generator)
+            pooled = _pooled(table, [bags[place] for place in chosen.tolist()], settings.row_dropout, generator)
             losses = F.cross_entropy(
-                bag.head(pooled), wanted[chosen], reduction="none", label_smoothing=settings.label_smoothing
+                bag.head(pooled @ turned), wanted[chosen], reduction="none", label_smoothing=settings.label_smoothing
             )
             (losses * importance[chosen]).mean().backward()
             optimiser.step()
@@ -83,8 +90,9 @@ def _groups(bag: torch.nn.Module, settings: Settings) -> list[dict]:
 def linear_table(
     bags: Sequence[tuple[np.ndarray, np.ndarray]], targets: np.ndarray, importance: np.ndarray, strength: float,
     seed: int,
-) -> np.ndarray:  # fmt: skip
-    """[25,000, 128] float32: each row's weights in a logistic regression, times its inverse document frequency.
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """([25,000, routes], [routes, 128]), float32, whose product is the table: each row's weights in a logistic
+    regression, times its inverse document frequency, and where they lie in the table's columns.
 
     A convex model with few degrees of freedom for each n-gram, and none for those never seen, carries over to new
     sources far better than a table that gradients fill from noise. The routes' weights lie along random orthogonal
@@ -108,11 +116,18 @@ def linear_table(
         two = len(linear.coef_) == 1  # the slopes of two routes are stored as one difference
         slopes[linear.classes_] = np.vstack([-linear.coef_, linear.coef_]) / 2 if two else linear.coef_
     directions = np.linalg.qr(np.random.default_rng(seed).normal(size=(DIMENSIONS, targets.shape[1])))[0]
-    return ((slopes * rarity).T @ directions.T).astype(np.float32)
+    return (slopes * rarity).T.astype(np.float32), directions.T.astype(np.float32)
 
 
-def _pooled(bag: torch.nn.Module, bags: list[tuple], row_dropout: float, generator: torch.Generator) -> torch.Tensor:
-    """The weighted sums of some queries' rows, [queries, 128]: each query without up to `row_dropout` of its rows.
+@functools.lru_cache(maxsize=KEPT)
+def _rows_of(text: str) -> tuple[np.ndarray, np.ndarray]:
+    """`features.rows_of`, kept: who leaves one set out after another trains on the same texts each time."""
+    return features.rows_of(text)
+
+
+def _pooled(table: torch.Tensor, bags: list[tuple], row_dropout: float, generator: torch.Generator) -> torch.Tensor:
+    """The weighted sums of queries' rows of `table`, [queries, columns]: each query without up to `row_dropout` of its
+    rows.
 
     The share is drawn for each query, so that the head sees little evidence as well as much.
     """
@@ -126,7 +141,7 @@ def _pooled(bag: torch.nn.Module, bags: list[tuple], row_dropout: float, generat
     shares = (torch.rand(len(bags), generator=generator) * row_dropout).repeat_interleave(counts)
     kept = torch.rand(len(rows), generator=generator) >= shares
     starts = torch.cat([torch.zeros(1, dtype=torch.long), counts[:-1]]).cumsum(0)
-    return F.embedding_bag(rows, bag.table.weight, starts, mode="sum", per_sample_weights=weights * kept)
+    return F.embedding_bag(rows, table, starts, mode="sum", per_sample_weights=weights * kept)
 
 
 def to_onnx(bag: torch.nn.Module) -> bytes:

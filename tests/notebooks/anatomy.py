@@ -279,6 +279,8 @@ def stored(notebook: Notebook, facts: Facts) -> Iterator[str]:
         for output in cell.get("outputs", []):
             if output.output_type == "error":
                 yield f"cell {cell.id} ended in {output.ename}"
+            if output.output_type == "execute_result":
+                yield f"cell {cell.id} shows the repr of its last line: end it with a semicolon"
             if machine := MACHINES.search(_shown(output)):
                 yield f"cell {cell.id} shows {machine[0]!r}"
     yield from (f"the notebook keeps {name}" for name in sorted(CLOCKS & set(notebook.node.metadata)))

@@ -187,6 +187,10 @@ IN_MEMORY = {  # what is done to 02_qlora: the rule that must object
         "stored",
         assign(first_checked, outputs=[nbformat.v4.new_output("error", ename="E", evalue="", traceback=[])]),
     ),
+    "a repr": (
+        "stored",
+        assign(first_checked, outputs=[nbformat.v4.new_output("execute_result", {"text/plain": "1"})]),
+    ),
     "a folder of some machine": ("stored", assign(first_checked, outputs=shows("saved to /home/someone/x"))),
     "much output": ("stored", assign(first_checked, outputs=shows("x" * 300_000))),
     "clocks of papermill": ("stored", lambda nodes: nodes.metadata.update(papermill={"duration": 1})),

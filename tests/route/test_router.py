@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -59,6 +60,18 @@ def test_onnx_gives_what_torch_gives():
         wanted = bag(rows, weights).softmax(-1).numpy()
     found = router.Router(ROUTES, training.to_onnx(bag), SETTINGS).probabilities(asked)
     assert np.abs(found - wanted).max() < 1e-5
+
+
+def test_a_table_that_stays_is_pooled_in_few_directions_to_the_same_end():
+    import torch
+
+    stays, moves_by_nothing = (
+        training.fit(TEXTS, TARGETS, replace(SETTINGS, table_lr=rate), 1) for rate in (0.0, 1e-30)
+    )
+    assert torch.equal(stays.table.weight, moves_by_nothing.table.weight)
+    assert stays.table.weight.shape == (features.ROWS, 128)
+    for ours, wide in zip(stays.head.parameters(), moves_by_nothing.head.parameters(), strict=True):
+        assert torch.allclose(ours, wide, atol=1e-4)
 
 
 def test_training_is_a_function_of_the_seed(trained):
