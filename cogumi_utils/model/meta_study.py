@@ -9,22 +9,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from cogumi_utils import artifacts
 from cogumi_utils.data.skills import families
 from cogumi_utils.data.skills.families import Episode
-from cogumi_utils.model import sft, student
+from cogumi_utils.model import meta_train, sft, student
 from cogumi_utils.model.meta_adapters import Learner
 from cogumi_utils.model.meta_batches import batch_of, in_chat, rows_of
 from cogumi_utils.model.meta_inner import Rates, adapt, fixed_rates
-from cogumi_utils.model.meta_train import MetaRecipe, MetaTrained, train
+from cogumi_utils.model.meta_train import MetaRecipe, MetaTrained, WarmStart
 from cogumi_utils.model.workers import finish, in_folders
 
 if TYPE_CHECKING:
     import pandas as pd
 
 OUTPUTS = ["adapter/adapter_config.json", "adapter/adapter_model.safetensors", "rates.safetensors", "scores.parquet"]
+STATE = "state.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,17 @@ class MetaArm:
     @property
     def key(self) -> str:
         return f"{self.name.replace(' ', '_').replace(',', '')}-{self.seed}"
+
+
+@dataclass(frozen=True, slots=True)
+class WarmUp:
+    """The plain steps of one seed, before its arms part."""
+
+    seed: int
+
+    @property
+    def key(self) -> str:
+        return f"warm_start-{self.seed}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,21 +120,30 @@ def arms(seeds: Sequence[int], plain_rate: float) -> list[MetaArm]:
 
 
 def run(study: MetaStudy, some: Sequence[MetaArm], *, workers: int = 1) -> list[MetaOutcome]:
-    """Train and judge all arms, `workers` at a time (one on a GPU); what is finished is not done again."""
+    """Train and judge all arms, `workers` at a time (one on a GPU); what is finished is not done again.
+
+    The plain steps that all trainings of a seed begin with are taken once.
+    """
+    workers = workers if study.device == "cpu" else 1
+    seeds = sorted({arm.seed for arm in some if arm.algorithm})
+    finish(partial(run_warm_up, study), in_folders(study.folder, [WarmUp(seed) for seed in seeds]), workers=workers)
     folders = in_folders(study.folder, some)
-    finish(partial(run_arm, study), folders, workers=workers if study.device == "cpu" else 1)
+    finish(partial(run_arm, study), folders, workers=workers)
     return [outcome(folder) for folder in folders]
+
+
+def run_warm_up(study: MetaStudy, warm: WarmUp) -> None:
+    """Write the folder of a seed's plain steps with its manifest."""
+    learner, tokenizer, folder = _ready(study, warm)
+    done = meta_train.warm_up(learner, tokenizer, replace(study.recipe, seed=warm.seed))
+    save_file({name: tensor.contiguous() for name, tensor in done.tensors.items()}, folder / STATE)
+    facts = {name: getattr(done, name) for name in ("losses", "tokens", "seconds")}
+    artifacts.write_manifest(folder, {**facts, "outputs": artifacts.describe(folder, [STATE])})
 
 
 def run_arm(study: MetaStudy, arm: MetaArm) -> None:
     """Train, judge, and write the arm's folder with its manifest."""
-    torch.set_num_threads(study.threads)
-    folder = study.folder / arm.key
-    folder.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(arm.seed)
-    dtype = torch.bfloat16 if study.device == "cuda" else torch.float32
-    model, tokenizer = student.load(study.base, dtype=dtype, device_map=study.device)
-    learner = Learner(model, study.rank, study.modules)
+    learner, tokenizer, folder = _ready(study, arm)
     trained = _trained(learner, tokenizer, study, arm)
     rates = fixed_rates(trained.weights, arm.rate, study.recipe.inner_steps) if arm.rate else trained.rates
     judged(learner, tokenizer, trained.weights, rates, study, arm).to_parquet(folder / "scores.parquet")
@@ -133,11 +154,28 @@ def run_arm(study: MetaStudy, arm: MetaArm) -> None:
     artifacts.write_manifest(folder, {**facts, **took, "outputs": artifacts.describe(folder, OUTPUTS)})
 
 
+def _ready(study: MetaStudy, one: MetaArm | WarmUp) -> tuple[Learner, Any, Path]:
+    """(the base with fresh adapters of the seed, its tokenizer, the folder)."""
+    torch.set_num_threads(study.threads)
+    folder = study.folder / one.key
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(one.seed)
+    dtype = torch.bfloat16 if study.device == "cuda" else torch.float32
+    model, tokenizer = student.load(study.base, dtype=dtype, device_map=study.device)
+    return Learner(model, study.rank, study.modules), tokenizer, folder
+
+
 def _trained(learner: Learner, tokenizer: Any, study: MetaStudy, arm: MetaArm) -> MetaTrained:
     if not arm.algorithm:
         weights = learner.weights()
         return MetaTrained(weights, fixed_rates(weights, 0.0, study.recipe.inner_steps), [], 0, 0.0)
-    return train(learner, tokenizer, replace(study.recipe, algorithm=arm.algorithm, seed=arm.seed))
+    recipe = replace(study.recipe, algorithm=arm.algorithm, seed=arm.seed)
+    return meta_train.train(learner, tokenizer, recipe, start=_warm_start(study.folder / WarmUp(arm.seed).key))
+
+
+def _warm_start(folder: Path) -> WarmStart:
+    facts = artifacts.verify(folder)
+    return WarmStart(load_file(folder / STATE), **{name: facts[name] for name in ("losses", "tokens", "seconds")})
 
 
 def judged(learner, tokenizer, weights, rates: Rates, study: MetaStudy, arm: MetaArm) -> pd.DataFrame:

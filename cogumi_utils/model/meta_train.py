@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -63,31 +63,45 @@ class MetaTrained:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class WarmStart:
+    """A training after its plain steps, from which every algorithm goes on. tensors: see `_Training.state`."""
+
+    tensors: dict[str, Tensor]
+    losses: list[float]
+    tokens: int
+    seconds: float
+
+
+def warm_up(learner: Learner, tokenizer: PreTrainedTokenizerBase, recipe: MetaRecipe) -> WarmStart:
+    """The plain steps that `recipe.warm` asks for. They are the same for all algorithms of one seed."""
+    training, started = _Training(learner, tokenizer, replace(recipe, algorithm="multitask")), time.perf_counter()
+    training.go_on(recipe.warm)
+    return WarmStart(training.state(), training.losses, training.tokens, time.perf_counter() - started)
+
+
 def train(
-    learner: Learner, tokenizer: PreTrainedTokenizerBase, recipe: MetaRecipe, *,
+    learner: Learner, tokenizer: PreTrainedTokenizerBase, recipe: MetaRecipe, *, start: WarmStart | None = None,
     log: Callable[[dict[str, float], int], None] | None = None,
 ) -> MetaTrained:  # fmt: skip
     """Outer steps until `recipe.tokens` are read. The learner's own weights stay as they are.
 
-    log: called with ({"meta/loss": nats}, step). Raises CogumiError for an unknown algorithm.
+    start: what `warm_up` gave for the same recipe, so that those steps are not taken again; their tokens, losses and
+    seconds count all the same. log: called with ({"meta/loss": nats}, step). Raises CogumiError for an unknown
+    algorithm.
     """
     _check(recipe)
-    training, losses, tokens, started = _Training(learner, tokenizer, recipe), [], 0, time.perf_counter()
-    pool, draws = families.families("train", recipe.families), torch.Generator().manual_seed(recipe.seed)
-    while tokens < recipe.tokens:
-        chosen = torch.randperm(len(pool), generator=draws)[: recipe.tasks].tolist()
-        seed = int(torch.randint(2**31, (1,), generator=draws))
-        some = families.episodes([pool[i] for i in chosen], recipe.shots, recipe.shots, seed=seed)
-        loss, read = training.step(some, tokens / recipe.tokens)
-        losses.append(loss)
-        tokens += read
-        if log:
-            log({"meta/loss": loss}, len(losses))
-    return MetaTrained(training.weights, training.rates, losses, tokens, time.perf_counter() - started)
+    training, started, before = _Training(learner, tokenizer, recipe), time.perf_counter(), 0.0
+    if start:
+        training.resume(start)
+        before = start.seconds
+    training.go_on(1.0, log)
+    seconds = before + time.perf_counter() - started
+    return MetaTrained(training.weights, training.rates, training.losses, training.tokens, seconds)
 
 
 class _Training:
-    """The shared weights and the inner rates, and Adam on both, from gradients that are handed to it."""
+    """The shared weights and the inner rates, and Adam on both; what was read, and which families come next."""
 
     def __init__(self, learner: Learner, tokenizer: PreTrainedTokenizerBase, recipe: MetaRecipe):
         self.learner, self.tokenizer, self.recipe = learner, tokenizer, recipe
@@ -95,9 +109,48 @@ class _Training:
         last = f".{learner.depth - 1}." if recipe.algorithm == "anil" else ""
         self.rates = fixed_rates(self.weights, recipe.inner_rate, recipe.inner_steps, last)
         self.logs = {name: rate.log() for name, rate in self.rates.items() if rate[0] > 0}
+        self._read_rates()
         groups = [{"params": list(self.weights.values()), "lr": recipe.outer_rate}]
         groups += [{"params": list(self.logs.values()), "lr": recipe.rate_rate}]
         self.adam = torch.optim.Adam(groups, betas=(0.9, 0.99))
+        self.pool, self.draws = families.families("train", recipe.families), torch.Generator().manual_seed(recipe.seed)
+        self.losses: list[float] = []
+        self.tokens = 0
+
+    def go_on(self, share: float, log: Callable[[dict[str, float], int], None] | None = None) -> None:
+        """Outer steps until `share` of the recipe's tokens is read."""
+        recipe = self.recipe
+        while (done := self.tokens / recipe.tokens) < share:
+            chosen = torch.randperm(len(self.pool), generator=self.draws)[: recipe.tasks].tolist()
+            seed = int(torch.randint(2**31, (1,), generator=self.draws))
+            some = families.episodes([self.pool[i] for i in chosen], recipe.shots, recipe.shots, seed=seed)
+            loss, read = self.step(some, done)
+            self.losses.append(loss)
+            self.tokens += read
+            if log:
+                log({"meta/loss": loss}, len(self.losses))
+
+    def state(self) -> dict[str, Tensor]:
+        """{"weights/<name>", "exp_avg/<name>" and the rest of Adam's state of the weights, "draws": generator's state}.
+
+        The inner rates are not in it: plain steps leave them as they are.
+        """
+        found = {f"weights/{name}": weight for name, weight in self.weights.items()}
+        for name, weight in self.weights.items():
+            found |= {f"{part}/{name}": value for part, value in self.adam.state.get(weight, {}).items()}
+        return {**found, "draws": self.draws.get_state()}
+
+    def resume(self, start: WarmStart) -> None:
+        self.losses, self.tokens = list(start.losses), start.tokens
+        for key, value in start.tensors.items():
+            part, _, name = key.partition("/")
+            if part == "draws":
+                self.draws.set_state(value)
+            elif part == "weights":
+                self.weights[name].copy_(value)
+            else:  # Adam counts its steps on the CPU
+                place = value.device if part == "step" else self.weights[name].device
+                self.adam.state[self.weights[name]][part] = value.to(place, copy=True)
 
     def step(self, some: Sequence[Episode], done: float) -> tuple[float, int]:
         """One outer step; its loss and the tokens read. done: the share of the training that lies behind."""
@@ -157,6 +210,9 @@ class _Training:
             log.grad = rates[name] * self.rates[name] if rates else None
         torch.nn.utils.clip_grad_norm_(list(self.weights.values()), LONGEST)
         self.adam.step()
+        self._read_rates()
+
+    def _read_rates(self) -> None:
         self.rates |= {name: log.exp() for name, log in self.logs.items()}
 
     def _batch(self, groups: Sequence[Sequence[Example]]) -> Batch:

@@ -64,6 +64,21 @@ def test_a_warm_start_is_multitask(learner, tokenizer):
     assert warm.losses[0] == plain.losses[0] and warm.losses[-1] != plain.losses[-1]
 
 
+@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("warm", [0.0, 0.5])
+def test_going_on_from_a_shared_warm_start_is_the_whole_training(learner, tokenizer, name, warm):
+    recipe = replace(RECIPE, algorithm=name, warm=warm, tokens=1200)
+    whole = meta_train.train(learner, tokenizer, recipe)
+    start = meta_train.warm_up(learner, tokenizer, recipe)
+    parted = meta_train.train(learner, tokenizer, recipe, start=start)
+    assert (parted.losses, parted.tokens) == (whole.losses, whole.tokens)
+    assert start.tokens >= warm * recipe.tokens and len(start.losses) < len(whole.losses)
+    for kind in ("weights", "rates"):
+        ours, theirs = getattr(parted, kind), getattr(whole, kind)
+        assert all(torch.equal(ours[n], value) for n, value in theirs.items()), kind
+    assert parted.seconds > start.seconds
+
+
 def test_reptile_moves_towards_the_adapted_weights(learner, tokenizer):
     """With one task the shared gradient is the way there, over the rate: here against steps taken by hand."""
     training = meta_train._Training(learner, tokenizer, replace(RECIPE, algorithm="reptile", longest=float("inf")))
