@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from cogumi_utils.errors import CogumiError
@@ -71,13 +72,26 @@ def test_groups_of_bitext_are_in_one_split_only_and_a_limit_is_kept():
 
 
 @here
-def test_splits_hold_the_dialogues_and_so_many_texts_of_each_set():
+def test_splits_hold_the_dialogues_and_so_many_labelled_texts_of_each_set():
     found = data.read_splits(["go_emotions"], 2, dialogues=30, seed=1)
-    sizes = {split: rows["set"].value_counts().to_dict() for split, rows in found.items()}
+    told = {split: rows[rows["label"] >= 0] for split, rows in found.items()}
+    sizes = {split: rows["set"].value_counts().to_dict() for split, rows in told.items()}
     assert sizes == {
         split: {"go_emotions": 2 * data.MOST_TEXTS, "dialogues": n}
         for split, n in (("train", 30), ("validation", 10), ("test", 10))
     }
+    assert {split: len(rows) - len(told[split]) for split, rows in found.items()} == {
+        "train": 43_370, "validation": 0, "test": 0,
+    }  # fmt: skip
+
+
+def test_what_a_limit_leaves_out_has_no_label_and_is_not_said_with_one():
+    texts = ["a", "b", "c", "a", "e", "f"]
+    table = pd.DataFrame({"text": texts, "label": [1, 0, 1, 1, 0, 1], "set": "one"})
+    rest = data.beyond(table, 2)  # the first and the fourth have labels
+    assert rest["text"].tolist() == ["b", "c", "e", "f"]
+    assert rest["label"].tolist() == [-1] * 4
+    assert data.beyond(table, 6).empty and data.beyond(table, 99).empty
 
 
 def call(label: str, split: str, *turns: tuple[str, str]) -> dict:

@@ -64,8 +64,24 @@ def read(
 
 def read_splits(sets: Sequence[str], rows: int, **options) -> dict[str, pd.DataFrame]:
     """{split: `read` of the embedded dialogues and of the named public sets}, up to `MOST_TEXTS` times `rows` of each
-    set: they are short. options: of `read`."""
-    return {split: read([DIALOGUES, *sets], split, limit=MOST_TEXTS * rows, **options) for split in SPLITS}
+    set: they are short. To train on there are, without labels, the other texts of sets that have users of both kinds.
+    options: of `read`."""
+    import pandas as pd
+
+    limit = MOST_TEXTS * rows
+    found = {split: read([DIALOGUES, *sets], split, limit=limit, **options) for split in SPLITS}
+    others = [beyond(table, limit) for table in (_public(name, "train") for name in sets) if table["label"].any()]
+    return found | {"train": pd.concat([found["train"], *others], ignore_index=True)}
+
+
+def beyond(table: pd.DataFrame, limit: int) -> pd.DataFrame:
+    """What a limit leaves out of a set, without the texts that it leaves in; label -1: for distilling only.
+
+    Labels are dear and texts are not. A student of few texts learns where its teacher stands on these, one of many
+    what the teacher says of the whole domain.
+    """
+    kept = _spread(table, limit)
+    return table.drop(kept.index)[lambda rest: ~rest["text"].isin(kept["text"])].assign(label=-1)
 
 
 def _public(name: str, split: str) -> pd.DataFrame:
