@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from cogumi_utils.errors import CogumiError
 from cogumi_utils.model import encoders
@@ -86,8 +87,6 @@ def test_a_folder_without_an_encoder_is_refused(tmp_path):
 
 
 def test_the_graph_is_the_network(trained):
-    import torch
-
     torch.manual_seed(0)
     model = student._network(
         np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32), StudentSettings(width=4, hidden=6)
@@ -142,9 +141,34 @@ def test_what_words_mean_stays_and_the_projection_learns(trained):
     model = student._network(trained.teacher.word_vectors(kept), shape)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     ids = [token_ids(tokenizer, text) for text in rows["text"]]
-    student._train(model, ids, rows["label"].to_numpy(dtype=float), shape, 0)
+    batches = student._batches(ids, rows["label"].to_numpy(dtype=float), np.arange(len(ids)), shape.batch)
+    student._train(model, batches, [], shape, 0)
     seen = {name: bool((tensor == before[name]).all()) for name, tensor in model.state_dict().items()}
     assert seen.pop("table.weight") and not any(seen.values())
+
+
+def test_an_epoch_reads_all_that_is_labelled_and_as_much_of_the_rest_drawn_anew():
+    draws = torch.Generator().manual_seed(1)
+    one, other = (student._epoch(10, 100, draws) for _ in range(2))
+    for chosen in (one, other):
+        assert len(chosen) == len(set(chosen)) == 20
+        assert set(range(10)) < set(chosen) <= set(range(110))
+    assert set(one) != set(other) and one[:10] != sorted(one)[:10]
+    assert sorted(student._epoch(10, 3, draws)) == list(range(13))
+    assert sorted(student._epoch(10, 0, draws)) == list(range(10))
+
+
+def test_what_has_no_label_is_learned_from_the_teacher_alone(trained):
+    """The teacher is told to contradict the labels: with labels the student is torn, without it follows."""
+    rows = data.read(["dialogues"], "train", dialogues=60)
+    said = np.where(rows["label"] == 1, 0.05, 0.95)
+    shape = StudentSettings(vocabulary=1500, width=32, hidden=24, epochs=8, batch=16, label_weight=0.9)
+    with_labels, without = (
+        student.distil(trained.teacher, said, rows["text"].tolist(), labels, shape).probabilities(rows["text"])
+        for labels in (rows["label"], None)
+    )
+    assert np.corrcoef(with_labels, rows["label"])[0, 1] > 0.5
+    assert np.corrcoef(without, rows["label"])[0, 1] < -0.5
 
 
 def test_principal_axes_keep_the_distances_that_they_can():

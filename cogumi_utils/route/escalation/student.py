@@ -24,19 +24,20 @@ if TYPE_CHECKING:
     import torch
     from tokenizers import Tokenizer
 
+    Batch = tuple[torch.Tensor, torch.Tensor]
+
 
 @dataclass(frozen=True, slots=True)
 class StudentSettings:
-    """vocabulary: word pieces. width: of the table. hidden: of the LSTM, in each direction. most_read: texts in all
-    epochs; of many texts there are fewer epochs. projection_rate: learning rate of the projection beside the others'.
-    label_weight: of the labels beside the teacher's probabilities. forget: share of pieces that are replaced by
-    "unknown" in training."""
+    """vocabulary: word pieces. width: of the table. hidden: of the LSTM, in each direction. epochs: over the
+    labelled texts; each reads as many of the others, drawn anew, so that a large set drowns no small one.
+    projection_rate: learning rate of the projection beside the others'. label_weight: of the labels beside the
+    teacher's probabilities. forget: share of pieces that are replaced by "unknown" in training."""
 
     vocabulary: int = 8000
     width: int = 64
     hidden: int = 128
     epochs: int = 8
-    most_read: int = 250_000
     batch: int = 64
     learning_rate: float = 3e-3
     projection_rate: float = 0.3
@@ -71,7 +72,9 @@ def distil(
     # what is not labelled is learned from the teacher alone
     weight = np.where(truth < 0, 0.0, settings.label_weight)
     targets = (1 - weight) * np.asarray(probabilities, dtype=float) + weight * np.maximum(truth, 0)
-    _train(model, ids, targets, settings, seed)
+    read_whole = truth >= 0 if (truth >= 0).any() else truth < 0
+    parts = (_batches(ids, targets, np.flatnonzero(some), settings.batch) for some in (read_whole, ~read_whole))
+    _train(model, *parts, settings, seed)
     return Detector(_onnx.graph(folded(model)), tokenizer)
 
 
@@ -162,24 +165,30 @@ def logits(model: torch.nn.ModuleDict, ids: torch.Tensor, dropout: float = 0.0) 
     return model["head"](drop(pooled, dropout)).squeeze(-1)
 
 
-def _train(model: torch.nn.ModuleDict, ids: list[list[int]], targets: np.ndarray, settings: StudentSettings, seed: int):
+def _batches(ids: list[list[int]], targets: np.ndarray, places: np.ndarray, size: int) -> list[Batch]:
+    """(pieces [texts, pieces], targets [texts]) of the texts at `places`, those of one length together."""
+    import torch
+
+    members = (places[one] for one in equal_length([len(ids[place]) for place in places], size))
+    return [(torch.tensor([ids[one] for one in some]), torch.from_numpy(targets[some]).float()) for some in members]
+
+
+def _train(
+    model: torch.nn.ModuleDict, labelled: list[Batch], others: list[Batch], settings: StudentSettings, seed: int
+) -> None:
     import torch
 
     generator = torch.Generator().manual_seed(seed)
-    batches = [
-        (torch.tensor([ids[one] for one in members]), torch.tensor(targets[members], dtype=torch.float32))
-        for members in equal_length([len(one) for one in ids], settings.batch)
-    ]
+    batches = labelled + others
     rates = {"projection": settings.projection_rate * settings.learning_rate}
     groups = [
         {"params": part.parameters(), "lr": rates.get(name, settings.learning_rate)} for name, part in model.items()
     ]
     optimiser = torch.optim.AdamW(groups, weight_decay=0.01)
-    epochs = min(settings.epochs, max(1, round(settings.most_read / len(ids))))
-    steps = epochs * len(batches)
+    steps = settings.epochs * min(2 * len(labelled), len(batches))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / steps)
-    for _ in range(epochs):
-        for number in torch.randperm(len(batches), generator=generator).tolist():
+    for _ in range(settings.epochs):
+        for number in _epoch(len(labelled), len(others), generator):
             read, target = batches[number]
             unknown = torch.rand(read.shape, generator=generator) < settings.forget
             found = logits(model, read.masked_fill(unknown, SPECIAL["[UNK]"]), dropout=settings.dropout)
@@ -189,3 +198,12 @@ def _train(model: torch.nn.ModuleDict, ids: list[list[int]], targets: np.ndarray
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimiser.step()
             schedule.step()
+
+
+def _epoch(labelled: int, others: int, generator: torch.Generator) -> list[int]:
+    """Numbers of an epoch's batches, mixed: all labelled ones, which come first, and as many of the others."""
+    import torch
+
+    drawn = labelled + torch.randperm(others, generator=generator)[:labelled]
+    chosen = torch.cat([torch.arange(labelled), drawn])
+    return chosen[torch.randperm(len(chosen), generator=generator)].tolist()
