@@ -26,6 +26,16 @@ def library() -> Any:
     return llama_cpp
 
 
+def lays_out_anew(native: Any) -> bool:
+    """Whether weights may be laid out for this CPU as they are loaded. native: the module llama_cpp.
+
+    Not where llama.cpp was built for AMX (Xeons since Sapphire Rapids): compilers drop what it writes into the tiles'
+    configuration, and the first product ends the process (ggml-org/llama.cpp, pull request 26954). In the file's own
+    layout AMX is not used, the vector units are.
+    """
+    return b"AMX_INT8 = 1" not in native.llama_print_system_info()
+
+
 def _keep_errors(level: int, text: bytes, _: object) -> None:
     if level == _LOG_ERROR:
         _errors.append(text.decode("utf-8", "replace").strip())

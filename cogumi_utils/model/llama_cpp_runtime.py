@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cogumi_utils.errors import CogumiError
-from cogumi_utils.model.llama_cpp_library import Closed, last_error, library, native_batch
+from cogumi_utils.model.llama_cpp_library import Closed, last_error, lays_out_anew, library, native_batch
 
 ARCHITECTURE = "llama"
 
@@ -62,6 +62,7 @@ class Runtime:
     def _load(self, gpu_layers: int) -> int:
         parameters = self._library.llama_model_default_params()
         parameters.n_gpu_layers = gpu_layers
+        parameters.use_extra_bufts = lays_out_anew(self._library)
         if not self.file.is_file():
             raise _no_model(self.file, "no such file")
         model = self._library.llama_model_load_from_file(os.fsencode(self.file), parameters)

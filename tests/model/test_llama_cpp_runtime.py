@@ -13,7 +13,7 @@ from cogumi_utils.compress.gguf import adapter as gguf_adapter
 from cogumi_utils.compress.gguf import export as gguf_export
 from cogumi_utils.errors import CogumiError
 from cogumi_utils.judge import fidelity
-from cogumi_utils.model import generate, llama_cpp_answers, llama_cpp_runtime, merge, score, student
+from cogumi_utils.model import generate, llama_cpp_answers, llama_cpp_library, llama_cpp_runtime, merge, score, student
 
 CONTEXT = 256  # of the base
 
@@ -289,3 +289,18 @@ def test_nothing_is_loaded_at_import():
     script = "import sys, cogumi_utils.model.llama_cpp_runtime; print('llama_cpp' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
     assert done.stdout.splitlines()[-1:] == ["False"]
+
+
+@pytest.mark.parametrize(
+    ("built_for", "anew"), [("AVX512_VNNI = 1 | AMX_INT8 = 1 | REPACK = 1", False), ("NEON = 1", True)]
+)
+def test_where_llama_cpp_would_compute_in_tiles_weights_stay_as_the_file_has_them(built_for, anew, file, monkeypatch):
+    native, given = llama_cpp_library.library(), []
+    load = native.llama_model_load_from_file
+    monkeypatch.setattr(native, "llama_print_system_info", lambda: f"CPU : {built_for} | ".encode())
+    monkeypatch.setattr(
+        native, "llama_model_load_from_file",
+        lambda path, parameters: given.append(bool(parameters.use_extra_bufts)) or load(path, parameters),
+    )  # fmt: skip
+    llama_cpp_runtime.Runtime(file, threads=1, context=64, sequences=1, exact=True, gpu_layers=0).close()
+    assert given == [anew]
