@@ -147,3 +147,10 @@ def test_threads_are_passed_on_to_numeric_libraries(checkout):
     command = [sys.executable, "-m", "cogumi_utils.runner", "03", "--profile", "tiny", "--threads", "3"]
     subprocess.run(command, **settings, check=True)
     assert checkout.manifest("03_words")["headline"] == "3"
+
+
+@pytest.mark.parametrize(("given", "found"), [({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")])
+def test_threads_that_wait_sleep_unless_somebody_says_otherwise(checkout, given, found):
+    checkout.cells("03_words", BEGIN_03, "import os", "run.finish(headline=os.environ['OMP_WAIT_POLICY'])")
+    assert run(checkout, "03_words", **given).returncode == 0
+    assert checkout.manifest("03_words")["headline"] == found
