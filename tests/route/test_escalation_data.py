@@ -20,7 +20,7 @@ here = pytest.mark.skipif(
 def test_the_embedded_set_needs_no_data_folder(monkeypatch):
     monkeypatch.delenv("COGUMI_DATA", raising=False)
     found = {split: data.read(["dialogues"], split, dialogues=90) for split in ("train", "validation", "test")}
-    assert [len(table) for table in found.values()] == [90, 30, 30]
+    assert [len(table) for table in found.values()] == [90, 30, 90]
     assert list(found["test"].columns) == data.COLUMNS
 
 
@@ -78,7 +78,7 @@ def test_splits_hold_the_dialogues_and_so_many_labelled_texts_of_each_set():
     sizes = {split: rows["set"].value_counts().to_dict() for split, rows in told.items()}
     assert sizes == {
         split: {"go_emotions": 2 * data.MOST_TEXTS, "dialogues": n}
-        for split, n in (("train", 30), ("validation", 10), ("test", 10))
+        for split, n in (("train", 30), ("validation", 10), ("test", 30))
     }
     assert {split: len(rows) - len(told[split]) for split, rows in found.items()} == {
         "train": 43_370, "validation": 0, "test": 0,

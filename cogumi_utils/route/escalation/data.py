@@ -41,8 +41,8 @@ def read(
     """Rows of the named sets ("dialogues" is the embedded one) in one split; label 1: dissatisfied.
 
     limit: at most so many rows of each public set, at even distances. dialogues: how many of the embedded ones are
-    made (a third of it outside training). A set without such a split gives no rows. Raises CogumiError for an unknown
-    set or split, and SourceError where a public set is in neither place.
+    made (a third of it for validation: a threshold needs fewer than a verdict). A set without such a split gives no
+    rows. Raises CogumiError for an unknown set or split, and SourceError where a public set is in neither place.
     """
     import pandas as pd
 
@@ -54,7 +54,7 @@ def read(
             why="what counts as dissatisfied is written down for these sets",
             fix=f'data.read(["{DIALOGUES}"], "train")',
         )
-    count = dialogues if split == "train" else max(1, dialogues // 3)
+    count = max(1, dialogues // 3) if split == "validation" else dialogues
     tables = [
         frame(make(count, split, seed), split) if name == DIALOGUES else _spread(_public(name, split), limit)
         for name in sets
