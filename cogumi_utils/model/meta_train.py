@@ -150,7 +150,7 @@ class _Training:
                 self.weights[name].copy_(value)
             else:  # Adam counts its steps on the CPU
                 place = value.device if part == "step" else self.weights[name].device
-                self.adam.state[self.weights[name]][part] = value.to(place, copy=True)
+                self.adam.state[self.weights[name]][part] = value.clone().to(place)
 
     def step(self, some: Sequence[Episode], done: float) -> tuple[float, int]:
         """One outer step; its loss and the tokens read. done: the share of the training that lies behind."""

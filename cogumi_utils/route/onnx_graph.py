@@ -46,7 +46,8 @@ def model(
         [value(output[0], np.float32, output[1])],
         [numpy_helper.from_array(np.ascontiguousarray(array), title) for title, array in constants.items()],
     )
-    made = helper.make_model(graph, ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
+    made.ir_version = IR_VERSION
     checker.check_model(made)
     return made.SerializeToString()
 

