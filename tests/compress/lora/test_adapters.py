@@ -114,7 +114,7 @@ def test_training_under_the_masks_brings_the_loss_down(pruned, base, rows, token
     adapters.apply_masks(dense, masks)
     cut, recovered = nats(dense, tokenizer, rows), nats(pruned.adapted, tokenizer, rows)
     assert whole < cut and recovered < cut - 0.02
-    assert [whole, cut, recovered] == pytest.approx([4.6664, 4.7044, 4.6001], abs=2e-3)
+    assert [whole, cut, recovered] == pytest.approx([4.6664, 4.7044, 4.6001], abs=1e-2)  # two kinds of CPU
 
 
 def test_only_what_is_masked_is_cleared(base, rows, tmp_path):
