@@ -29,7 +29,7 @@ from cogumi_utils.stages import Stage
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "RAYON_NUM_THREADS")
 # A thread that has nothing to do sleeps. By default it spins, and where anything else runs beside, another stage or a
-# browser, it keeps the core from the thread that it waits for: three times slower then, and no faster alone.
+# browser, it keeps the core from the very thread that it waits for.
 WAITING = ("OMP_WAIT_POLICY", "passive")
 # Progress bars are for who waits; a rendered notebook would keep their last state, with clock times in it.
 QUIET = {"TQDM_DISABLE": "1", "PYTHONWARNINGS": "ignore:IProgress not found"}

@@ -85,6 +85,12 @@ def test_splits_hold_the_dialogues_and_so_many_labelled_texts_of_each_set():
     }  # fmt: skip
 
 
+@here
+def test_sets_of_calm_users_alone_give_no_texts_without_a_label():
+    found = data.read_splits(["banking77"], 2, dialogues=30, seed=1)["train"]
+    assert (found["label"] >= 0).all() and (found["set"] == "banking77").sum() == 2 * data.MOST_TEXTS
+
+
 def test_what_a_limit_leaves_out_has_no_label_and_is_not_said_with_one():
     texts = ["a", "b", "c", "a", "e", "f"]
     table = pd.DataFrame({"text": texts, "label": [1, 0, 1, 1, 0, 1], "set": "one"})
